@@ -30,7 +30,7 @@ _HOMES = {
     "list_models": "dpenet.zoo",
     "load_weights": "dpenet.zoo",
 }
-__all__ = ["DpenetError", "Derainer", "Options", "derain", "list_models", "load_weights"]
+__all__ = ["Derainer", "DpenetError", "Options", "derain", "list_models", "load_weights"]
 
 
 def __getattr__(name: str) -> Any:

@@ -139,19 +139,19 @@ def streak_mask(layer: StreakLayer, height: int, width: int, rng: np.random.Gene
     Returns:
         Opacity of the streaks, (height, width), float32 in 0..1.
     """
-    kernels = []
-    for _ in range(2):  # two populations, so that no two neighbours need be copies
-        kernels.append(
-            _streak_kernel(
-                angle=layer.angle + float(rng.normal(0, 1.0)),
-                length=layer.length * float(rng.uniform(0.7, 1.2)),
-                width=layer.width * float(rng.uniform(0.8, 1.2)),
-                softness=layer.softness,
-                taper=layer.taper,
-            )
+    # Two populations, so that neighbouring streaks are not copies of one another.
+    kernels = [
+        _streak_kernel(
+            angle=layer.angle + float(rng.normal(0, 1.0)),
+            length=layer.length * float(rng.uniform(0.7, 1.2)),
+            width=layer.width * float(rng.uniform(0.8, 1.2)),
+            softness=layer.softness,
+            taper=layer.taper,
         )
+        for _ in range(2)
+    ]
     margin = max(max(k.shape) for k in kernels)
-    # A power-of-two-like canvas keeps the FFT fast; the extra is cut off with the margin.
+    # A smooth size keeps the FFT fast; what wraps around is cut off with the margin.
     rows, columns = _fast_size(height + margin), _fast_size(width + margin)
     spectrum = np.zeros((rows, columns // 2 + 1), np.complex64)
     for kernel in kernels:
@@ -195,7 +195,7 @@ def render_rain(clean: Array, rain: Rain, rng: np.random.Generator) -> Array:
     levels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
     if rain.jpeg is not None:
         levels = _jpeg_round_trip(levels, rain.jpeg)
-    return levels.astype(np.float32) / 255
+    return levels.astype(np.float32) / np.float32(255)
 
 
 def _streak_kernel(
@@ -230,7 +230,7 @@ def _jpeg_round_trip(levels: NDArray[np.uint8], quality: int) -> NDArray[np.uint
 
     buffer = io.BytesIO()
     Image.fromarray(levels).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
+    return np.asarray(Image.open(buffer), np.uint8)
 
 
 def _fast_size(n: int) -> int:

@@ -1,0 +1,33 @@
+"""Fail when a test was skipped for a reason that is not expected here."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+# What a machine of the continuous integration may lack; everything else must run.
+EXPECTED = (
+    r"needs a CPU with bf16",
+    r"needs CUDA",
+    r"needs an Intel GPU",
+)
+
+
+def unexpected(results: Path) -> list[str]:
+    """Name and reason of every skipped test whose reason is not in ``EXPECTED``."""
+    found = []
+    for case in ET.parse(results).iter("testcase"):
+        for skip in case.iter("skipped"):
+            reason = skip.get("message", "")
+            if not any(re.search(pattern, reason) for pattern in EXPECTED):
+                found.append(f"{case.get('classname')}::{case.get('name')}: {reason}")
+    return found
+
+
+if __name__ == "__main__":
+    problems = unexpected(Path(sys.argv[1]))
+    for problem in problems:
+        sys.stderr.write(f"unexpected skip: {problem}\n")
+    sys.exit(bool(problems))

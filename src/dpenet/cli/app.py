@@ -1,0 +1,76 @@
+"""The ``dpenet`` program: which command lives where, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.core import TyperGroup
+
+import dpenet
+from dpenet.errors import DpenetError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from typer import Context
+
+# Each module holds a Typer app named `app`: one command, or a group of them.
+COMMANDS = ("derain", "models", "evaluate", "data", "train")
+
+
+class LazyGroup(TyperGroup):
+    """Imports a command's module when the command is run or listed, not before."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Context, cmd_name: str):  # type: ignore[no-untyped-def]
+        if cmd_name not in COMMANDS:
+            return None
+        command = typer.main.get_command(import_module(f"dpenet.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dpenet {dpenet.__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Remove rain from pictures, and train and measure the networks that do it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 something failed, 2 usage, 130 interrupted."""
+    sys.exit(_exit_code(lambda: app(arguments)))
+
+
+def _exit_code(run: Callable[[], object]) -> int:
+    """Run a command; an error that dpenet foresaw becomes one line on stderr."""
+    try:
+        run()
+    except DpenetError as error:
+        typer.echo(f"dpenet: {error}", err=True)
+        return 2 if isinstance(error, UsageError) else 1
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dpenet.rain import KINDS, Array, Rain, RainKind, StreakLayer, render_rain, sample_rain
+from dpenet.rain import streak_mask as draw
+
+LAYER = StreakLayer(angle=0, length=30, width=1.5, coverage=0.15, brightness=0.5)
+
+
+def mask(layer: StreakLayer, seed: int = 0) -> Array:
+    return draw(layer, 160, 160, np.random.default_rng(seed))
+
+
+def grey(level: float, height: int = 64, width: int = 80) -> Array:
+    return np.full((height, width, 3), level, np.float32)
+
+
+def direction(picture: Array) -> float:
+    """Lean from the vertical, in degrees, by the structure tensor."""
+    dy, dx = np.gradient(picture.astype(np.float64))
+    # Along a streak the brightness is constant: the tensor's weak direction.
+    return float(np.degrees(0.5 * np.arctan2(2 * (dx * dy).sum(), (dx**2 - dy**2).sum())))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_bytes(kind: RainKind) -> None:
+    def once() -> bytes:
+        rng = np.random.default_rng(7)
+        return render_rain(grey(0.4), sample_rain(kind, rng), rng).tobytes()
+
+    assert once() == once()
+
+
+def test_another_seed_gives_other_rain() -> None:
+    assert not np.array_equal(mask(LAYER, 0), mask(LAYER, 1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    seed=st.integers(0, 2**32),
+)
+def test_any_size_stays_in_range_and_on_8_bit_levels(
+    kind: RainKind, height: int, width: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rainy = render_rain(grey(0.5, height, width), sample_rain(kind, rng), rng)
+    assert rainy.shape == (height, width, 3)
+    assert rainy.dtype == np.float32
+    assert rainy.min() >= 0
+    assert rainy.max() <= 1
+    np.testing.assert_allclose(rainy * 255, np.rint(rainy * 255), atol=1e-3)
+
+
+def test_no_rain_changes_nothing_but_rounding() -> None:
+    clean = np.random.default_rng(0).random((20, 30, 3), dtype=np.float32)
+    rainy = render_rain(clean, Rain(layers=()), np.random.default_rng(1))
+    assert np.abs(rainy - clean).max() <= 0.5 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("angle", [-40, -15, 0, 25, 60])
+def test_streaks_lean_by_their_angle(angle: float) -> None:
+    smooth = replace(LAYER, angle=angle, width=3, softness=2)  # differences need smooth edges
+    assert direction(mask(smooth)) == pytest.approx(angle, abs=4)
+
+
+def test_coverage_is_the_share_of_the_picture_under_streaks() -> None:
+    thin = replace(LAYER, variation=0, taper=0, coverage=0.1)
+    assert float(np.mean([mask(thin, s).mean() for s in range(8)])) == pytest.approx(0.1, rel=0.25)
+    assert mask(replace(thin, coverage=0.3)).mean() > 2 * mask(thin).mean()
+
+
+def test_longer_streaks_reach_farther_along_their_direction() -> None:
+    def correlation(length: float, shift: int = 20) -> float:
+        drawn = mask(replace(LAYER, length=length, taper=0))
+        return float(np.corrcoef(drawn[shift:].ravel(), drawn[:-shift].ravel())[0, 1])
+
+    assert correlation(60) > 0.4 > correlation(12)
+
+
+def test_wider_and_softer_streaks_have_wider_and_softer_profiles() -> None:
+    def neighbours(layer: StreakLayer) -> float:
+        drawn = mask(layer)
+        return float(np.corrcoef(drawn[:, 1:].ravel(), drawn[:, :-1].ravel())[0, 1])
+
+    assert neighbours(replace(LAYER, width=4)) > neighbours(replace(LAYER, width=1)) + 0.1
+    hard, soft = mask(replace(LAYER, softness=0.05)), mask(replace(LAYER, softness=3))
+    assert np.abs(np.diff(hard, axis=1)).max() > 1.5 * np.abs(np.diff(soft, axis=1)).max()
+
+
+def test_variation_makes_most_streaks_faint() -> None:
+    def lit(variation: float) -> float:
+        drawn = mask(replace(LAYER, variation=variation, coverage=0.05, width=4, taper=0))
+        return float(np.median(drawn[drawn > 0.05]))
+
+    assert lit(0) > 0.8 > lit(1)
+
+
+def test_added_streaks_brighten_all_scenes_alike_and_screened_ones_spare_bright_scenes() -> None:
+    def gain(level: float, screen: float) -> float:
+        rain = Rain(layers=(replace(LAYER, brightness=0.3, variation=0),), screen=screen)
+        return float(render_rain(grey(level), rain, np.random.default_rng(3)).mean() - level)
+
+    assert gain(0.2, screen=0) == pytest.approx(gain(0.6, screen=0), rel=0.05)
+    assert gain(0.2, screen=1) == pytest.approx(gain(0.6, screen=1) * 2, rel=0.15)
+
+
+def test_the_veil_pulls_towards_the_airlight_and_lowers_contrast() -> None:
+    clean = np.random.default_rng(0).random((48, 48, 3), dtype=np.float32)
+    rain = Rain(layers=(), veil=1.0, airlight=0.9)
+    veiled = render_rain(clean, rain, np.random.default_rng(2))
+    assert veiled.std() < 0.75 * clean.std()
+    assert clean.mean() < veiled.mean() < 0.9
+
+
+def test_noise_and_jpeg_come_after_the_rain() -> None:
+    noisy = render_rain(grey(0.5), Rain(layers=(), noise=0.02), np.random.default_rng(0))
+    assert noisy.std() == pytest.approx(0.02, rel=0.1)
+    rain = Rain(layers=(LAYER,))
+    exact = render_rain(grey(0.3), rain, np.random.default_rng(0))
+    coded = render_rain(grey(0.3), replace(rain, jpeg=75), np.random.default_rng(0))
+    assert 0 < np.abs(coded - exact).mean() < 0.05
+
+
+def test_heavy_rain_is_heavier_and_has_several_directions() -> None:
+    def loss(kind: RainKind) -> float:
+        errors = []
+        for seed in range(40):
+            rng = np.random.default_rng(seed)
+            errors.append(np.mean((render_rain(grey(0.4), sample_rain(kind, rng), rng) - 0.4) ** 2))
+        return float(np.mean(errors))
+
+    assert loss("heavy") > 3 * loss("light")
+    heavies = [sample_rain("heavy", np.random.default_rng(s)) for s in range(20)]
+    assert all(len(rain.layers) >= 2 for rain in heavies)
+    assert max(np.ptp([layer.angle for layer in rain.layers]) for rain in heavies) > 30
+
+
+def test_what_is_wrong_is_said() -> None:
+    with pytest.raises(ValueError, match="heavy"):
+        sample_rain("drizzle", np.random.default_rng(0))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="H, W, 3"):
+        render_rain(np.zeros((4, 4), np.float32), Rain(layers=()), np.random.default_rng(0))
