@@ -89,19 +89,30 @@ def laplacian(x: Tensor) -> Tensor:
     return x - blur(up)
 
 
-def comprehensive_loss(stages: Stages, target: Tensor) -> Tensor:
+def comprehensive_loss(
+    stages: Stages, target: Tensor, *, edge: float = EDGE_WEIGHT, l1: float = 0.0
+) -> Tensor:
     """The paper's loss, summed over the two stages.
 
     Args:
         stages: What the network returned, each (N, 3, H, W).
         target: Rain-free pictures, (N, 3, H, W), RGB in 0..1.
+        edge: Weight of the edge loss (paper: 0.05).
+        l1: Weight of the mean absolute difference, which the paper does not use. SSIM hardly sees
+            a change of brightness or colour; this term does.
 
     Returns:
-        A scalar: for each stage (1 - SSIM) + 0.05 * edge loss. Least value 1e-4 (two edge terms).
+        A scalar: for each stage (1 - SSIM) + edge * edge loss + l1 * L1. With the paper's weights
+        its least value is 1e-4 (two edge terms).
+
+    Raises:
+        ValueError: If the shapes differ or a side is shorter than the SSIM window.
     """
     total = target.new_zeros((), dtype=_at_least_float32(target).dtype)
     for stage in stages:
-        total = total + (1 - ssim(stage, target)) + EDGE_WEIGHT * edge_loss(stage, target)
+        total = total + (1 - ssim(stage, target)) + edge * edge_loss(stage, target)
+        if l1:
+            total = total + l1 * (_at_least_float32(stage) - _at_least_float32(target)).abs().mean()
     return total
 
 
@@ -110,7 +121,9 @@ def _filter(x: Tensor, taps: list[float] | tuple[float, ...]) -> Tensor:
     n, c, h, w = x.shape
     kernel = x.new_tensor(taps)
     x = x.reshape(n * c, 1, h, w)
-    x = F.conv2d(F.conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
+    # Autocast would filter in bfloat16, whose 8 bits lose the variances.
+    with torch.autocast(x.device.type, enabled=False):
+        x = F.conv2d(F.conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
     return x.view(n, c, *x.shape[-2:])
 
 
