@@ -35,16 +35,17 @@ def oracle(a: NDArray[np.uint8], b: NDArray[np.uint8], protocol: str) -> Score:
         "data_range": 255,
         "full": True,
     }
-    planes: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.float64]]] = {
+    functions: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.float64]]] = {
         "matlab-y": matlab_y,
         "matlab-y-uint8": lambda p: np.round(matlab_y(p)),
         "pil-l": pil_l,
         "rgb": lambda p: p.astype(np.float64),
-    }[protocol]
+    }
+    planes = functions[protocol]
     x, y = planes(a), planes(b)
     axis = 2 if x.ndim == 3 else None
-    _, similarity = structural_similarity(x, y, channel_axis=axis, **options)  # type: ignore[no-untyped-call]
-    ratio = peak_signal_noise_ratio(y, x, data_range=255)  # type: ignore[no-untyped-call]
+    _, similarity = structural_similarity(x, y, channel_axis=axis, **options)
+    ratio = peak_signal_noise_ratio(y, x, data_range=255)
     return Score(float(ratio), float(similarity[5:-5, 5:-5].mean()))
 
 
