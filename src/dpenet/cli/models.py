@@ -1,0 +1,192 @@
+"""``dpenet models``: which models there are, and getting them onto this machine."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dpenet.cli.console import emit_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+app = typer.Typer(
+    no_args_is_help=True, help="List, show, fetch and import models, and say where they are."
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A model; see: dpenet models list.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON record per model on stdout.")]
+
+_LIST_PROTOCOL = "matlab-y"
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List the models, and what we measured with them."""
+    from dpenet.zoo.store import imported
+    from dpenet.zoo.table import list_models
+
+    records = [_record(name) for name in [*list_models(), *imported()]]
+    if json:
+        for record in records:
+            emit_json(record)
+        return
+    datasets = dict.fromkeys(
+        score["dataset"]
+        for record in records
+        for score in record["scores"]
+        if score["protocol"] == _LIST_PROTOCOL
+    )
+    rows = [
+        (r["name"], r["state"], r["trained_on"], *(_psnr(r, dataset) for dataset in datasets))
+        for r in records
+    ]
+    _print_table(("NAME", "STATE", "TRAINED ON", *datasets), rows)
+    if datasets:
+        typer.echo(f"\nMeans in dB that we measured, protocol {_LIST_PROTOCOL}. Before comparing,")
+        typer.echo("read the notes: dpenet models show NAME")
+
+
+@app.command()
+def show(name: Name, json: Json = False) -> None:
+    """Show all that is known of a model."""
+    record = _record(name)
+    if json:
+        emit_json(record)
+        return
+    scores = record.pop("scores")
+    if "architecture" in record:
+        record["architecture"] = "width {width}, {n_ddrb} DDRB, {n_erpab} ERPAB".format(
+            **record["architecture"]
+        )
+    lines = [(key.replace("_", " "), value) for key, value in record.items() if value]
+    lines += [
+        (
+            "measured",
+            f"{s['dataset']}: {s['psnr']:.3f} dB, SSIM {s['ssim']:.4f} "
+            f"({s['pairs']} pairs, {s['protocol']}, {s['precision']})",
+        )
+        for s in scores
+    ]
+    for label, value in lines:
+        # A long word (a path, an address) stays in one piece, to be copied.
+        text = textwrap.fill(
+            str(value), 62, break_long_words=False, break_on_hyphens=False
+        ).replace("\n", "\n" + 17 * " ")
+        typer.echo(f"{label + ':':<17}{text}")
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Models of the table.")],
+    json: Json = False,
+) -> None:
+    """Download published models, verify their sha256, and keep them for use offline."""
+    from dpenet.zoo import store
+    from dpenet.zoo.table import get_card
+
+    for card in [get_card(name) for name in names]:
+        path = store.fetch(card.name)
+        _report(card.name, path, json)
+        if not json and not card.embedded:
+            typer.echo(f"licence: {card.licence}", err=True)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth or .safetensors file.")],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="What to call it, unless it is one of the published models."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check a file of weights and keep it under a name."""
+    from dpenet.zoo.store import import_file, locate
+
+    name = import_file(file, name)
+    _report(name, locate(name), json)
+
+
+@app.command()
+def path(name: Name, json: Json = False) -> None:
+    """Print where the file of a model is."""
+    from dpenet.zoo.store import locate
+
+    found = locate(name)
+    if json:
+        emit_json({"name": name, "path": str(found)})
+    else:
+        typer.echo(found)
+
+
+def _report(name: str, path: Path, json: bool) -> None:
+    if json:
+        from dpenet.zoo.store import sha256_of
+
+        emit_json({"name": name, "path": str(path), "sha256": sha256_of(path)})
+    else:
+        typer.echo(f"{name}: {path}")
+
+
+def _record(name: str) -> dict[str, Any]:
+    """What is known of a model of the table, or of one that the user imported."""
+    from dpenet.zoo.store import imported, sha256_of, stored_path
+    from dpenet.zoo.table import MODELS, unknown_model
+
+    own = imported()
+    if name in own:
+        return {
+            "name": name,
+            "title": "Imported by you",
+            "state": "imported",
+            "path": str(own[name]),
+            "sha256": sha256_of(own[name]),
+            "trained_on": "",
+            "scores": [],
+        }
+    if name not in MODELS:
+        raise unknown_model(name, [*MODELS, *own])
+    card, file = MODELS[name], stored_path(name)
+    here = file.is_file()
+    record = {"name": name, "title": card.title, "state": "not fetched", "path": None}
+    if here:
+        state = "embedded" if card.embedded else "fetched"
+        record |= {"state": state, "path": str(file)}
+    record |= {key: value for key, value in asdict(card).items() if key not in record}
+    if here and card.sha256 is None:
+        record["sha256"] = sha256_of(file)
+    record["parameters"] = card.architecture.parameters
+    record["receptive_field"] = card.architecture.receptive_field
+    return record
+
+
+def _psnr(record: dict[str, Any], dataset: str) -> str:
+    found = (
+        f"{score['psnr']:.2f}"
+        for score in record["scores"]
+        if (score["dataset"], score["protocol"]) == (dataset, _LIST_PROTOCOL)
+    )
+    return next(found, "")
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for people on a terminal, plain aligned columns for anything else."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*header, box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        for row in rows:
+            table.add_row(*row)
+        Console(highlight=False).print(table)
+        return
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    for row in (header, *rows):
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
