@@ -1,0 +1,1 @@
+"""From rainy pixels to clean ones: options, graph, engines, tiles, kinds of pixels."""
