@@ -7,7 +7,6 @@ convolution carries its key in the state dict as its name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,5 +90,5 @@ def conv(x: Node, state: State, key: str, dilation: int = 1) -> Node:
     kernel = state[f"{key}.weight"]
     pad = [dilation * (kernel.shape[2] // 2)] * 2
     out = op.convolution(x, kernel, [1, 1], pad, pad, [dilation, dilation], name=key)
-    bias: Any = state.get(f"{key}.bias")
-    return out if bias is None else out + bias.reshape(1, -1, 1, 1)
+    bias = state.get(f"{key}.bias")
+    return out if bias is None else op.add(out, bias.reshape(1, -1, 1, 1))
