@@ -1,0 +1,1 @@
+"""Pictures as people have them: read and written whole, planned as jobs."""
