@@ -22,7 +22,8 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model; see: dpenet models list.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON record per model on stdout.")]
 
-_LIST_PROTOCOL = "matlab-y"
+# Of the scores, the list shows those of the field's protocol at full precision.
+_LISTED = {"protocol": "matlab-y", "precision": "fp32"}
 
 
 @app.command("list")
@@ -40,7 +41,7 @@ def list_(json: Json = False) -> None:
         score["dataset"]
         for record in records
         for score in record["scores"]
-        if score["protocol"] == _LIST_PROTOCOL
+        if score.items() >= _LISTED.items()
     )
     rows = [
         (r["name"], r["state"], r["trained_on"], *(_psnr(r, dataset) for dataset in datasets))
@@ -48,8 +49,8 @@ def list_(json: Json = False) -> None:
     ]
     _print_table(("NAME", "STATE", "TRAINED ON", *datasets), rows)
     if datasets:
-        typer.echo(f"\nMeans in dB that we measured, protocol {_LIST_PROTOCOL}. Before comparing,")
-        typer.echo("read the notes: dpenet models show NAME")
+        typer.echo(f"\nMean PSNR in dB, measured by us ({', '.join(_LISTED.values())}).")
+        typer.echo("Before comparing, read the notes: dpenet models show NAME")
 
 
 @app.command()
@@ -154,23 +155,25 @@ def _record(name: str) -> dict[str, Any]:
         raise unknown_model(name, [*MODELS, *own])
     card, file = MODELS[name], stored_path(name)
     here = file.is_file()
-    record = {"name": name, "title": card.title, "state": "not fetched", "path": None}
-    if here:
-        state = "embedded" if card.embedded else "fetched"
-        record |= {"state": state, "path": str(file)}
-    record |= {key: value for key, value in asdict(card).items() if key not in record}
+    facts = asdict(card)
     if here and card.sha256 is None:
-        record["sha256"] = sha256_of(file)
-    record["parameters"] = card.architecture.parameters
-    record["receptive_field"] = card.architecture.receptive_field
-    return record
+        facts["sha256"] = sha256_of(file)
+    return {
+        "name": name,
+        "title": card.title,
+        "state": "embedded" if card.embedded else "fetched" if here else "not fetched",
+        "path": str(file) if here else None,
+        "parameters": card.architecture.parameters,
+        "receptive_field": card.architecture.receptive_field,
+        **{key: value for key, value in facts.items() if key not in ("name", "title", "embedded")},
+    }
 
 
 def _psnr(record: dict[str, Any], dataset: str) -> str:
     found = (
         f"{score['psnr']:.2f}"
         for score in record["scores"]
-        if (score["dataset"], score["protocol"]) == (dataset, _LIST_PROTOCOL)
+        if score.items() >= {"dataset": dataset, **_LISTED}.items()
     )
     return next(found, "")
 

@@ -45,7 +45,7 @@ def sha256_of(path: Path) -> str:
 
 def imported() -> dict[str, Path]:
     """Models that the user imported under names of their own."""
-    files = sorted((home() / "models").glob("*.safetensors"))
+    files = sorted((home() / "models").glob("[!.]*.safetensors"))
     return {file.stem: file for file in files if file.stem not in MODELS}
 
 

@@ -115,7 +115,7 @@ _CARDS = (
         url=None,
         sha256=None,
         licence="Apache-2.0",
-        trained_on="free photos with synthetic rain",
+        trained_on="own synthesis",
         note="Provisional: a short training from scratch on freely licensed photos, with the rain "
         "that dpenet.rain draws. It has seen no pair of any public data set.",
         embedded=True,
