@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+import dpenet
+from dpenet.errors import PictureError, UsageError
+from dpenet.inference import derainer as module
+from dpenet.inference import tiling
+from dpenet.inference.derainer import Derainer
+from dpenet.media.images import read_picture
+from dpenet.zoo import Weights
+from dpenet.zoo.weights import write_weights
+
+KINDS = [np.uint8, np.uint16, np.float16, np.float32, np.float64]
+SHAPES = [(21, 33), (21, 33, 1), (21, 33, 2), (21, 33, 3), (21, 33, 4), (1, 1), (1, 1, 3)]
+
+
+@pytest.fixture(scope="session")
+def derainer(make_weights: Callable[..., Weights]) -> Derainer:
+    return Derainer(make_weights(), precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def identity(identity_weights: Weights) -> Derainer:
+    return Derainer(identity_weights, precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def model_file(make_weights: Callable[..., Weights], tmp_path_factory: Any) -> Path:
+    path: Path = tmp_path_factory.mktemp("models") / "small.safetensors"
+    write_weights(path, make_weights().state, {})
+    return path
+
+
+def random_picture(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    picture = np.random.default_rng(1).random(shape)
+    peak = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
+    return (picture * peak).astype(dtype)
+
+
+def encoded(picture: NDArray[np.uint8], kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_array_comes_back_as_its_own_kind(
+    derainer: Derainer, identity: Derainer, shape: tuple[int, ...], dtype: Any
+) -> None:
+    picture = random_picture(shape, dtype)
+    before = picture.copy()
+    clean = derainer(picture)
+    assert (clean.shape, clean.dtype) == (picture.shape, picture.dtype)
+    assert not np.array_equal(clean, picture)
+    assert np.array_equal(picture, before)
+    if shape[2:] in ((2,), (4,)):
+        assert np.array_equal(clean[..., -1], picture[..., -1])
+    same = identity(picture)
+    if np.dtype(dtype).kind == "u":
+        assert np.array_equal(same, picture)
+    else:
+        np.testing.assert_allclose(
+            same, picture, rtol=0, atol=1e-3 if dtype == np.float16 else 1e-6
+        )
+
+
+def test_arrays_may_lie_anyhow_in_memory(derainer: Derainer) -> None:
+    picture = random_picture((40, 60, 3), np.uint8)
+    turned = picture[::-2, ::3].swapaxes(0, 1)
+    assert np.array_equal(derainer(turned), derainer(np.ascontiguousarray(turned)))
+    picture.setflags(write=False)
+    derainer(picture)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "CMYK", "YCbCr", "I;16", "F"])
+def test_a_pil_image_comes_back_in_its_mode(
+    derainer: Derainer, photo: NDArray[np.uint8], mode: str
+) -> None:
+    image = Image.fromarray(photo)
+    if mode == "I;16":
+        image = Image.fromarray(photo[:, :, 0].astype(np.uint16) * 257)
+    elif mode == "F":
+        image = Image.fromarray(photo[:, :, 0] / np.float32(255))
+    elif mode != "RGB":
+        image = image.convert(mode)
+    clean = derainer(image)
+    assert isinstance(clean, Image.Image)
+    assert (clean.mode, clean.size) == (image.mode, image.size)
+    assert clean.tobytes() != image.tobytes()
+
+
+def test_alpha_of_a_pil_image_is_untouched(derainer: Derainer) -> None:
+    image = Image.fromarray(random_picture((20, 30, 4), np.uint8))
+    clean = derainer(image)
+    assert clean.getchannel("A").tobytes() == image.getchannel("A").tobytes()
+
+
+def test_bytes_come_back_in_their_format(derainer: Derainer, photo: NDArray[np.uint8]) -> None:
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF"):
+        content = encoded(photo, kind)
+        clean = derainer(content)
+        assert Image.open(io.BytesIO(clean)).format == kind
+    png = encoded(photo, "PNG")
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(derainer(png)))), derainer(photo))
+
+
+def test_a_file_goes_to_a_file_with_its_metadata(
+    derainer: Derainer, photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    source, target = tmp_path / "rainy.png", tmp_path / "clean.png"
+    source.write_bytes(encoded(photo, "PNG", icc_profile=_srgb()))
+    assert derainer(source, out=str(target)) == target
+    picture = read_picture(target)
+    assert np.array_equal(picture.pixels, derainer(photo))
+    assert picture.info.icc == _srgb()
+
+
+def _srgb() -> bytes:
+    from PIL import ImageCms
+
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def test_files_are_not_overwritten_unless_told(
+    derainer: Derainer, photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    source, target = tmp_path / "rainy.png", tmp_path / "clean.png"
+    source.write_bytes(encoded(photo, "PNG"))
+    target.write_bytes(b"mine")
+    with pytest.raises(PictureError, match=r"clean\.png: exists"):
+        derainer(source, out=target)
+    assert target.read_bytes() == b"mine"
+    derainer(source, out=target, overwrite=True)
+    assert target.read_bytes() != b"mine"
+
+
+def test_a_target_that_cannot_be_is_refused_before_the_work(
+    derainer: Derainer, tmp_path: Path
+) -> None:
+    with pytest.raises(PictureError, match="clean"):
+        derainer(tmp_path / "absent.png", out=tmp_path / "clean.xyz")
+
+
+def test_out_is_needed_for_a_path_and_refused_otherwise(
+    derainer: Derainer, photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="out="):
+        derainer(tmp_path / "rainy.png")  # type: ignore[call-overload]
+    for picture in (photo, Image.fromarray(photo), encoded(photo, "PNG")):
+        with pytest.raises(UsageError, match="out="):
+            derainer(picture, out=tmp_path / "clean.png")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("thing", [None, 3, [[1, 2]], io.BytesIO()])
+def test_what_is_no_picture_is_refused(derainer: Derainer, thing: Any) -> None:
+    with pytest.raises(UsageError, match=type(thing).__name__):
+        derainer(thing)
+
+
+def test_floats_of_another_range_are_refused(derainer: Derainer) -> None:
+    with pytest.raises(UsageError, match="0 to 1"):
+        derainer(np.full((4, 4, 3), 200.0))
+
+
+def test_floats_are_clipped(make_weights: Callable[..., Weights]) -> None:
+    weights = make_weights()
+    loud = {
+        key: array * 50 if key.startswith("outconv") else array
+        for key, array in weights.state.items()
+    }
+    clean = Derainer(Weights(loud, weights.architecture))(random_picture((20, 30, 3), np.float32))
+    assert (clean.min(), clean.max()) == (0, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_strength_0_is_the_input(make_weights: Callable[..., Weights], dtype: Any) -> None:
+    for shape in SHAPES:
+        picture = random_picture(shape, dtype)
+        assert np.array_equal(Derainer(make_weights(), strength=0)(picture), picture)
+
+
+def test_strength_mixes_input_and_result(make_weights: Callable[..., Weights]) -> None:
+    picture = random_picture((20, 30, 3), np.float32)
+    full = Derainer(make_weights(), precision="fp32")(picture)
+    part = Derainer(make_weights(), precision="fp32", strength=0.25)(picture)
+    np.testing.assert_allclose(part, 0.75 * picture + 0.25 * full, rtol=0, atol=1e-6)
+
+
+@pytest.fixture(scope="session")
+def tilers(make_weights: Callable[..., Weights]) -> dict[int, Derainer]:
+    return {tile: Derainer(make_weights(), precision="fp32", tile=tile) for tile in (17, 40)}
+
+
+@settings(max_examples=25, deadline=None)
+@given(height=st.integers(1, 60), width=st.integers(1, 60), tile=st.sampled_from([17, 40]))
+def test_tiles_do_not_change_the_result(
+    tilers: dict[int, Derainer], derainer: Derainer, height: int, width: int, tile: int
+) -> None:
+    picture = random_picture((height, width, 3), np.float32)
+    tiled = tilers[tile](picture)
+    np.testing.assert_allclose(tiled, derainer(picture), rtol=0, atol=1e-5)
+
+
+def test_little_memory_means_tiles_and_the_same_result(
+    make_weights: Callable[..., Weights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derainer = Derainer(make_weights(), precision="fp32")
+    picture = random_picture((150, 280, 3), np.float32)
+    windows: list[tuple[int, ...]] = []
+    run = derainer._engine.run
+
+    def watched(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        windows.append(x.shape)
+        return run(x)
+
+    monkeypatch.setattr(derainer._engine, "run", watched)
+    whole = derainer(picture)
+    monkeypatch.setattr(tiling, "free_memory", lambda: 0)
+    np.testing.assert_allclose(derainer(picture), whole, rtol=0, atol=1e-5)
+    assert windows[0] == (1, 3, 150, 280)
+    assert len(windows) == 1 + 2 * 3
+
+
+def test_stage_1_is_another_result(make_weights: Callable[..., Weights]) -> None:
+    picture = random_picture((20, 30, 3), np.uint8)
+    first, second = (Derainer(make_weights(), stage=stage)(picture) for stage in (1, 2))
+    assert not np.array_equal(first, second)
+
+
+def test_a_batch_takes_any_kinds_in_order(
+    derainer: Derainer, photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    pictures = [photo, photo[:9, :30], photo[:, :, 0]]
+    for clean, picture in zip(derainer.batch(pictures), pictures, strict=True):
+        assert np.array_equal(clean, derainer(picture))
+    assert derainer.batch([]) == []
+    sources = [tmp_path / "a.png", tmp_path / "b.png"]
+    for source in sources:
+        source.write_bytes(encoded(photo, "PNG"))
+    targets = [tmp_path / "c.png", tmp_path / "d.png"]
+    assert derainer.batch(sources, out=targets) == targets
+    with pytest.raises(UsageError, match="2 pictures"):
+        derainer.batch(sources, out=targets[:1])
+
+
+def test_threads_get_what_one_thread_gets(make_weights: Callable[..., Weights]) -> None:
+    derainer = Derainer(make_weights(8, 2, 1), precision="fp32", tile=24)
+    pictures = [random_picture((20 + 7 * i, 90 - 5 * i, 3), np.uint8) for i in range(10)]
+    serial = [derainer(picture) for picture in pictures]
+    with ThreadPoolExecutor(5) as pool:
+        concurrent = list(pool.map(lambda picture: derainer(picture), pictures))
+    for ours, expected in zip(concurrent, serial, strict=True):
+        assert np.array_equal(ours, expected)
+
+
+def test_estimates_grow_with_the_picture_and_count_the_halo(
+    make_weights: Callable[..., Weights],
+) -> None:
+    derainer = Derainer(make_weights(), tile=0)
+    assert 0 < derainer.estimate_seconds(10, 10) < derainer.estimate_seconds(1000, 10)
+    small = derainer.estimate_seconds(100, 100)
+    assert derainer.estimate_seconds(200, 200) == pytest.approx(4 * small)
+    tiled = Derainer(make_weights(), tile=10)
+    ratio = tiled.estimate_seconds(500, 500) / tiled.estimate_seconds(10, 10)
+    assert ratio > 2 * 50 * 50
+
+
+def test_a_derainer_knows_what_it_runs(derainer: Derainer) -> None:
+    assert derainer.options.model == derainer.weights.name == "random-0"
+    assert (derainer.precision, derainer.device) == ("fp32", "cpu")
+
+
+def test_the_function_equals_the_class(model_file: Path, photo: NDArray[np.uint8]) -> None:
+    expected = Derainer(model_file, strength=0.5)(photo)
+    assert np.array_equal(dpenet.derain(photo, model=model_file, strength=0.5), expected)
+
+
+def test_the_function_keeps_the_network(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    make = Derainer.__init__
+
+    def counted(self: Derainer, *args: Any, **kwargs: Any) -> None:
+        made.append("one")
+        make(self, *args, **kwargs)
+
+    monkeypatch.setattr(Derainer, "__init__", counted)
+    module._cached_derainer.cache_clear()
+    picture = random_picture((9, 9, 3), np.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: dpenet.derain(picture, model=model_file), range(8)))
+    assert made == ["one"]
+    dpenet.derain(picture, model=str(model_file), stage=1)
+    assert made == ["one", "one"]
+
+
+def test_unknown_options_are_refused(model_file: Path) -> None:
+    with pytest.raises(TypeError, match="strenght"):
+        dpenet.derain(np.zeros((4, 4), np.uint8), model=model_file, strenght=1)  # type: ignore
+
+
+def test_options_make_a_derainer(model_file: Path) -> None:
+    options = dpenet.Options(model=str(model_file), tile=64, strength=0.5)
+    assert Derainer(**asdict(options)).options == options

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+
+from dpenet.errors import UsageError
+from dpenet.inference.engines import OpenVINOEngine
+from dpenet.inference.options import Options
+from dpenet.zoo import Weights
+from dpenet.zoo.weights import write_weights
+
+HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+# Prints the audit events of the interpreter, and the open files of the process, that are sockets.
+# OpenVINO's telemetry is Python code; its native libraries would show among the open files.
+DERAIN_AND_REPORT_SOCKETS = """
+import os, sys
+events = []
+sys.addaudithook(lambda event, _: events.append(event) if event.startswith("socket.") else None)
+
+import numpy as np
+import dpenet
+
+dpenet.derain(np.zeros((9, 9, 3), np.uint8), model=sys.argv[1])
+if "--control" in sys.argv:
+    import socket
+    control = socket.socket()
+links = []
+if os.path.isdir("/proc/self/fd"):
+    for number in os.listdir("/proc/self/fd"):
+        path = f"/proc/self/fd/{number}"
+        links.append(os.readlink(path) if os.path.lexists(path) else "")
+print([*events, *(link for link in links if link.startswith("socket:"))])
+"""
+
+
+def test_bf16_is_used_where_it_is_and_refused_where_it_is_not(
+    make_weights: Callable[..., Weights],
+) -> None:
+    best = "bf16" if HAS_BF16 else "fp32"
+    assert OpenVINOEngine(make_weights(), Options(precision="auto")).precision == best
+    if HAS_BF16:
+        assert OpenVINOEngine(make_weights(), Options(precision="bf16")).precision == "bf16"
+    else:
+        with pytest.raises(UsageError, match=r"no bf16.*use precision fp32 or auto"):
+            OpenVINOEngine(make_weights(), Options(precision="bf16"))
+
+
+def test_fp32_is_fp32(make_weights: Callable[..., Weights]) -> None:
+    engine = OpenVINOEngine(make_weights(), Options(precision="fp32"))
+    assert (engine.precision, engine.device) == ("fp32", "cpu")
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "CPU"])
+def test_the_processor_goes_by_several_names(
+    make_weights: Callable[..., Weights], device: str
+) -> None:
+    assert OpenVINOEngine(make_weights(), Options(device=device)).device == "cpu"
+
+
+@pytest.mark.parametrize("device", ["abacus", "gpu.7", "cpu0"])
+def test_an_absent_device_is_refused_with_those_there(
+    make_weights: Callable[..., Weights], device: str
+) -> None:
+    with pytest.raises(UsageError, match=f"'{device}' here; available: auto, .*cpu"):
+        OpenVINOEngine(make_weights(), Options(device=device))
+
+
+def test_threads_reach_the_engine(make_weights: Callable[..., Weights]) -> None:
+    engine = OpenVINOEngine(make_weights(), Options(threads=1))
+    assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1
+
+
+def test_the_result_does_not_change_with_the_next_call(
+    make_weights: Callable[..., Weights], rng: np.random.Generator
+) -> None:
+    engine = OpenVINOEngine(make_weights(), Options(precision="fp32"))
+    x = rng.random((1, 3, 20, 30), np.float32)
+    first = engine.run(x)
+    kept = first.copy()
+    engine.run(1 - x)
+    assert np.array_equal(first, kept)
+
+
+def test_threads_that_call_at_once_get_their_own_result(
+    make_weights: Callable[..., Weights], rng: np.random.Generator
+) -> None:
+    engine = OpenVINOEngine(make_weights(8, 2, 2), Options(precision="fp32"))
+    inputs = [
+        rng.random((1, 3, int(height), int(width)), np.float32)
+        for height, width in rng.integers(1, 90, (40, 2))
+    ]
+    serial = [engine.run(x) for x in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        concurrent = list(pool.map(engine.run, inputs))
+    for ours, expected in zip(concurrent, serial, strict=True):
+        assert np.array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_deraining_opens_no_socket(
+    make_weights: Callable[..., Weights], tmp_path: Path, control: bool
+) -> None:
+    model = tmp_path / "small.safetensors"
+    write_weights(model, make_weights().state, {})
+    run = subprocess.run(
+        [sys.executable, "-c", DERAIN_AND_REPORT_SOCKETS, str(model)] + ["--control"] * control,
+        env=os.environ | {"DPENET_HOME": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (run.stdout.strip() == "[]") is not control, run.stdout
