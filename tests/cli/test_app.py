@@ -8,7 +8,7 @@ import pytest
 import dpenet
 from dpenet.cli.app import COMMANDS
 
-HEAVY = ("numpy", "openvino", "torch", "pyvips", "PIL", "pydantic", "requests", "pooch")
+HEAVY = ("numpy", "openvino", "torch", "pyvips", "PIL", "requests", "pooch")
 
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

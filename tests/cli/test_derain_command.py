@@ -166,7 +166,7 @@ def test_stage_strength_and_tile_reach_the_network(
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["missing.png"], 1, "missing.png"),
+        (["missing.png"], 2, "missing.png"),
         (["x.png", "--model", "rain100x"], 1, "rain100h"),
         (["x.png", "--stage", "3"], 2, "stage"),
         (["x.png", "--precision", "fp8"], 2, "precision"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -15,8 +15,6 @@ from dpenet.errors import DpenetError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from typer import Context
-
 # Each module holds a Typer app named `app`: one command, or a group of them.
 COMMANDS = ("derain", "models", "evaluate", "data", "train")
 
@@ -24,10 +22,14 @@ COMMANDS = ("derain", "models", "evaluate", "data", "train")
 class LazyGroup(TyperGroup):
     """Imports a command's module when the command is run or listed, not before."""
 
-    def list_commands(self, ctx: Context) -> list[str]:
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = dict.fromkeys(COMMANDS)  # names, for "did you mean"
+
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: Context, cmd_name: str):  # type: ignore[no-untyped-def]
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         command = typer.main.get_command(import_module(f"dpenet.cli.{cmd_name}").app)

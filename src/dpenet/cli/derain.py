@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dpenet.inference.derainer import Derainer
     from dpenet.media.jobs import Job
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 LONG_JOB_SECONDS = 10.0
 _PROCESSING = "Processing"
@@ -54,7 +54,7 @@ def derain(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             show_default=False,
             help="Pictures, folders or globs; - reads one picture from standard input.",
         ),
