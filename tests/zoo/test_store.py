@@ -353,6 +353,23 @@ def test_bad_files_are_not_imported(home: Path, tmp_path: Path) -> None:
 # --- finding ---
 
 
+@pytest.mark.skipif(
+    not store.stored_path("universal").is_file(), reason="the embedded weights are not built yet"
+)
+def test_the_embedded_default_is_whole(home: Path) -> None:
+    weights = load_weights("universal")
+    assert weights.name == "universal"
+    assert weights.architecture == MODELS["universal"].architecture
+    assert weights.metadata["licence"] == MODELS["universal"].licence
+    assert store.fetch("universal") == store.locate("universal")
+
+
+def test_missing_embedded_weights_say_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_EMBEDDED", home)
+    with pytest.raises(ModelError, match="are missing; install dpenet again"):
+        load_weights("universal")
+
+
 def test_what_was_not_fetched_says_how_to(home: Path) -> None:
     for name in [name for name in MODELS if not MODELS[name].embedded]:
         with pytest.raises(ModelError, match=f"run: dpenet models fetch {name}$"):
