@@ -24,7 +24,8 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = dict.fromkeys(COMMANDS)  # names, for "did you mean"
+        names: Any = dict.fromkeys(COMMANDS)
+        self.commands = names  # for "did you mean"
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
