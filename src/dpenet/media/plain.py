@@ -81,14 +81,15 @@ def write_map(pixels: Samples) -> bytes:
 
 
 def write_bmp(pixels: NDArray[np.uint8], resolution: tuple[float, float]) -> bytes:
-    """Encode (H, W, 1 grey, 3 RGB or 4 RGBA) as a BMP.
+    """Encode (H, W, 1 grey, 2 grey and alpha, 3 RGB or 4 RGBA) as a BMP.
 
     Args:
         pixels: The picture. Alpha makes a version 4 header, which is what gives it a meaning.
         resolution: Pixels per millimetre, horizontal and vertical.
     """
-    height, width, channels = pixels.shape
-    order = [2, 1, 0, 3][:channels] if channels > 1 else [0]
+    height, width, _ = pixels.shape
+    order = {1: [0], 2: [0, 0, 0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
+    channels = len(order)
     rows = np.zeros((height, (width * channels + 3) // 4 * 4), np.uint8)
     rows[:, : width * channels] = pixels[::-1, :, order].reshape(height, -1)
     palette = masks = b""
