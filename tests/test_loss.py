@@ -69,7 +69,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     offset = 0.1 * torch.sign(batch(1, 3, 12, 13, seed=3) - 0.5)
 
     def loss(stage1: Tensor, stage2: Tensor) -> Tensor:
-        return comprehensive_loss(Stages(stage1, stage2), target, l1=0.7)
+        return comprehensive_loss(Stages(stage1, stage2), target, l1_weight=0.7)
 
     stages = [(target + offset * k).requires_grad_() for k in (1.0, -0.8)]
     assert torch.autograd.gradcheck(loss, stages)
@@ -78,7 +78,9 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
 def test_a_perfect_result_scores_the_least() -> None:
     x = batch(2, 3, 20, 20)
     assert ssim(x, x).item() == pytest.approx(1, abs=1e-12)
-    assert comprehensive_loss(Stages(x, x), x, l1=1.0).item() == pytest.approx(1e-4, rel=1e-6)
+    assert comprehensive_loss(Stages(x, x), x, l1_weight=1.0).item() == pytest.approx(
+        1e-4, rel=1e-6
+    )
 
 
 def test_the_loss_is_the_stated_sum() -> None:
@@ -87,11 +89,14 @@ def test_the_loss_is_the_stated_sum() -> None:
         1 - ssim(s, target) + 0.05 * edge_loss(s, target) + 0.5 * (s - target).abs().mean()
         for s in (one, two)
     )
-    assert comprehensive_loss(Stages(one, two), target, l1=0.5).item() == pytest.approx(
+    assert comprehensive_loss(Stages(one, two), target, l1_weight=0.5).item() == pytest.approx(
         float(expected), rel=1e-12
     )
-    paper = comprehensive_loss(Stages(one, two), target)
-    assert comprehensive_loss(Stages(one, two), target, edge=0.05, l1=0).equal(paper)
+    only_l1 = {"ssim_weight": 0.0, "edge_weight": 0.0, "l1_weight": 1.0}
+    plain = (one - target).abs().mean() + (two - target).abs().mean()
+    assert comprehensive_loss(Stages(one, two), target, **only_l1).item() == pytest.approx(
+        plain.item(), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -99,8 +104,8 @@ def test_half_precisions_are_computed_in_float32(dtype: torch.dtype) -> None:
     a = batch(1, 3, 32, 32, dtype=dtype)
     b = (a + 0.02 * batch(1, 3, 32, 32, seed=1, dtype=dtype)).to(dtype)
     stages = Stages(a, a)
-    loss = comprehensive_loss(stages, b, l1=1.0)
-    exact = comprehensive_loss(Stages(*(s.double() for s in stages)), b.double(), l1=1.0)
+    loss = comprehensive_loss(stages, b, l1_weight=1.0)
+    exact = comprehensive_loss(Stages(*(s.double() for s in stages)), b.double(), l1_weight=1.0)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(exact.item(), abs=1e-5)
 

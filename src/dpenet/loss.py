@@ -90,29 +90,38 @@ def laplacian(x: Tensor) -> Tensor:
 
 
 def comprehensive_loss(
-    stages: Stages, target: Tensor, *, edge: float = EDGE_WEIGHT, l1: float = 0.0
+    stages: Stages,
+    target: Tensor,
+    *,
+    ssim_weight: float = 1.0,
+    edge_weight: float = EDGE_WEIGHT,
+    l1_weight: float = 0.0,
 ) -> Tensor:
     """The paper's loss, summed over the two stages.
 
     Args:
         stages: What the network returned, each (N, 3, H, W).
         target: Rain-free pictures, (N, 3, H, W), RGB in 0..1.
-        edge: Weight of the edge loss (paper: 0.05).
-        l1: Weight of the mean absolute difference, which the paper does not use. SSIM hardly sees
-            a change of brightness or colour; this term does.
+        ssim_weight: Weight of 1 - SSIM (paper: 1).
+        edge_weight: Weight of the edge loss (paper: 0.05).
+        l1_weight: Weight of the mean absolute difference, which the paper does not use. SSIM
+            hardly sees a change of brightness or colour; this term does.
 
     Returns:
-        A scalar: for each stage (1 - SSIM) + edge * edge loss + l1 * L1. With the paper's weights
-        its least value is 1e-4 (two edge terms).
+        A scalar, at least 0. With the paper's weights its least value is 1e-4 (two edge terms).
 
     Raises:
         ValueError: If the shapes differ or a side is shorter than the SSIM window.
     """
-    total = target.new_zeros((), dtype=_at_least_float32(target).dtype)
-    for stage in stages:
-        total = total + (1 - ssim(stage, target)) + edge * edge_loss(stage, target)
-        if l1:
-            total = total + l1 * (_at_least_float32(stage) - _at_least_float32(target)).abs().mean()
+    target = _at_least_float32(target)
+    total = target.new_zeros(())
+    for stage in map(_at_least_float32, stages):
+        if ssim_weight:
+            total = total + ssim_weight * (1 - ssim(stage, target))
+        if edge_weight:
+            total = total + edge_weight * edge_loss(stage, target)
+        if l1_weight:
+            total = total + l1_weight * (stage - target).abs().mean()
     return total
 
 

@@ -1,0 +1,1 @@
+"""Training: recipe (``config``), data (``dataset``), the step (``module``), the run (``fit``)."""
