@@ -89,3 +89,10 @@ def test_huge_block_numbers_cost_nothing(small_state: State) -> None:
     small_state["ddrb99999999999999.dconv1.0.weight"] = np.zeros(1, np.float32)
     with pytest.raises(ModelError, match="unexpected ddrb99999999999999"):
         Architecture.of(small_state)
+
+
+def test_control_characters_of_a_file_stay_out_of_messages(small_state: State) -> None:
+    small_state["\x1b[2J\n"] = np.zeros(1, np.float32)
+    with pytest.raises(ModelError) as error:
+        Architecture.of(small_state)
+    assert str(error.value).isprintable()

@@ -376,7 +376,9 @@ def test_what_was_not_fetched_says_how_to(home: Path) -> None:
             load_weights(name)
 
 
-def test_paths_are_told_from_names(small_state: State, home: Path, tmp_path: Path) -> None:
+def test_paths_are_told_from_names(
+    small_state: State, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "mine.safetensors"
     write_weights(path, small_state, {})
     assert store.locate(path) == store.locate(str(path)) == path
@@ -384,6 +386,10 @@ def test_paths_are_told_from_names(small_state: State, home: Path, tmp_path: Pat
     for missing in (tmp_path / "universal", "./universal", "none.pth"):
         with pytest.raises(ModelError, match="there is no such file of weights"):
             store.locate(missing)
+    odd = tmp_path / "rain100h"  # a path, though it is named like a model
+    odd.write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert load_weights(Path("rain100h")).architecture == Architecture(2, 1, 1)
     with pytest.raises(ModelError, match="no model is called 'universl'; did you mean universal"):
         load_weights("universl")
 

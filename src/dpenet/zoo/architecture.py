@@ -117,7 +117,9 @@ def _count(state: Mapping[str, NDArray[Any]], block: str) -> int:
 
 
 def _some(names: list[str], most: int = 3) -> str:
-    shown = ", ".join(name[:100] for name in names[:most])
+    # Keys of an untrusted file must not reach a terminal with control characters in them.
+    short = [name[:100] for name in names[:most]]
+    shown = ", ".join(name if name.isprintable() else repr(name) for name in short)
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 

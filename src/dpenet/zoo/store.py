@@ -96,7 +96,7 @@ def load_weights(name_or_path: str | Path) -> Weights:
         ModelError: If it is not here, damaged, or not a DPENet; the message says what to do.
     """
     path = locate(name_or_path)
-    card = MODELS.get(str(name_or_path))
+    card = MODELS.get(name_or_path) if isinstance(name_or_path, str) else None
     if card is None:
         return read_weights(path)
     if card.sha256 not in (None, sha256_of(path)):

@@ -107,7 +107,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[
         state = {}
         for key, tensor in safetensors.deserialize(content):  # type: ignore[no-untyped-call]
             if tensor["dtype"] not in _DTYPES:
-                raise ModelError(f"{path}: {key[:100]} is of type {tensor['dtype']}, not floats")
+                raise ModelError(f"{path}: {key[:100]!r} is of type {tensor['dtype']}, not floats")
             numbers = as_float32(tensor["data"], _DTYPES[tensor["dtype"]])
             state[key] = numbers.reshape(tensor["shape"])
         length = int.from_bytes(content[:8], "little")
