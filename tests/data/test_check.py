@@ -94,6 +94,7 @@ def test_repeated_backgrounds_are_noted(dataset: Path) -> None:
     save(dataset / "input" / "9.png", rainy(scene(0), 9))
     report = check_dataset(dataset)
     assert kinds(report) == ["duplicate", "duplicate"]
+    assert (report.pairs, report.backgrounds) == (7, 5)
     assert report.ok
     found = {tuple(Path(f).name for f in problem.files) for problem in report.problems}
     assert found == {("1.png", "5.png"), ("0.png", "9.jpg")}

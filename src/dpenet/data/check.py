@@ -55,7 +55,7 @@ class Report:
         layout: Its layout.
         reason: Why that layout.
         pairs: How many pairs it has.
-        backgrounds: How many different target files they share.
+        backgrounds: How many different targets they have, repeated ones counted once.
         problems: Everything found, errors and notes.
         verified: Files found unchanged against a list of checksums; None if none was given.
         listed: Files on that list.
@@ -121,9 +121,10 @@ def check_dataset(
                 prints.setdefault(pair.clean, print_)
             if progress:
                 progress(done, len(found.pairs))
+        repeated = _same(prints)
         problems += [
             Problem("duplicate", (str(a), str(b)), f"two backgrounds are {how}")
-            for a, b, how in _same(prints)
+            for a, b, how in repeated
         ]
         if against is not None:
             others = _backgrounds(against, pool)
@@ -140,7 +141,7 @@ def check_dataset(
         layout=found.layout,
         reason=found.reason,
         pairs=len(found.pairs),
-        backgrounds=len({pair.clean for pair in found.pairs}),
+        backgrounds=len({pair.clean for pair in found.pairs}) - len(repeated),
         problems=tuple(problems),
         verified=verified,
         listed=listed,

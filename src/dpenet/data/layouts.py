@@ -300,10 +300,17 @@ def _collect(
     return Pairs(
         root,
         layout.name,
-        f"{len(pairs)} pairs named like {layout.title}: {layout.looks}",
+        f"{layout.title}{_for_example(root, pairs)}",
         tuple(pairs),
         (*orphans, *missing),
     )
+
+
+def _for_example(root: Path, pairs: list[Pair]) -> str:
+    if not pairs or not pairs[0].clean.is_relative_to(root):
+        return ""
+    rainy, clean = (path.relative_to(root).as_posix() for path in (pairs[0].rainy, pairs[0].clean))
+    return f", such as {rainy} with {clean}"
 
 
 def _partners(found: Pairs) -> set[tuple[Path, Path]]:
@@ -333,8 +340,8 @@ def _detect_halves(root: Path, files: list[Path]) -> Pairs:
     return Pairs(
         root,
         layout.name,
-        f"{len(found.pairs)} pictures of two halves that show one scene; in {count} of "
-        f"{len(looked)} looked at, the rain is on the {half}: {layout.title}",
+        f"{layout.title}: pictures of two halves that show one scene; in {count} of "
+        f"{len(looked)} looked at, the rain is on the {half}",
         found.pairs,
         found.orphans,
     )

@@ -1,0 +1,148 @@
+"""Measure models on the benchmark folders; the figures in the model table come from here.
+
+    python benchmarks/quality.py --model rain100h --model rain100l --dataset Rain100H
+    python benchmarks/quality.py --weights ../shared/reference/weights     # all five, by file
+
+Rows of ``benchmarks/results/quality.json`` for models and data sets that were not named stay as
+they are, and ``src/dpenet/zoo/scores.json`` is made anew from all of them. The figures are ours:
+means over the pairs in the folder, which for Rain100H and Rain100L are the first 50 of 100.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dpenet.atomic import atomic_path
+from dpenet.evaluation.evaluate import INPUT, Evaluation, Method, evaluate, model_method
+from dpenet.metrics import DEFAULT_PROTOCOL, PROTOCOLS
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "benchmarks" / "results" / "quality.json"
+SCORES = REPOSITORY / "src" / "dpenet" / "zoo" / "scores.json"
+DATASETS = ("Rain100H", "Rain100L", "Rain1200_samples")
+SCHEMA = 1
+KEY = ("model", "dataset", "protocol", "precision")
+
+
+def main() -> None:
+    """Measure what the arguments name, and write both files."""
+    args = _arguments()
+    folder = args.data / "benchmarks"
+    datasets = args.dataset or [name for name in DATASETS if (folder / name).is_dir()]
+    models: list[str | Path] = [*args.model]
+    if args.weights:
+        models += sorted(args.weights.glob("*.pth"))
+    rows: dict[tuple[str, ...], dict[str, Any]]
+    rows = {_key(row): row for row in _read().get("rows", [])}
+    for model in models:
+        method = model_method(model, args.precision)
+        if isinstance(model, Path):  # the model table names those files in small letters
+            method = Method(model.stem.lower(), method.run, method.precision)
+        for dataset in datasets:
+            found = evaluate(folder / dataset, [method], protocol=args.protocol)
+            if found.failures:
+                raise SystemExit(f"{dataset}: {found.failures[0].error}")
+            for row in _rows(found, dataset):
+                rows[_key(row)] = row
+                print(*(f"{row[k]}" for k in (*KEY, "psnr", "ssim", "pairs")), flush=True)
+            _write(list(rows.values()))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    home = Path(os.environ.get("DPENET_TEST_DATA", REPOSITORY.parent / "shared"))
+    parser.add_argument("--data", type=Path, default=home, help="folder that holds benchmarks/")
+    parser.add_argument("--dataset", action="append", help=f"of benchmarks/; {DATASETS}")
+    parser.add_argument(
+        "--model", action="append", default=[], help="name in the model table, or a file"
+    )
+    parser.add_argument("--weights", type=Path, help="folder with the published .pth files")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--protocol", default=DEFAULT_PROTOCOL, choices=PROTOCOLS)
+    return parser.parse_args()
+
+
+def _rows(found: Evaluation, dataset: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": method,
+            "dataset": dataset,
+            "protocol": found.protocol,
+            "precision": found.precisions[method] or "none",
+            "psnr": round(found.mean(method).psnr, 4),
+            "ssim": round(found.mean(method).ssim, 5),
+            "pairs": len(found.scores(method)),
+            "commit": _commit(),
+        }
+        for method in found.methods
+    ]
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(row[name] for name in KEY)
+
+
+def _read() -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if record.get("schema", SCHEMA) != SCHEMA:
+        raise SystemExit(f"{RESULTS} has schema {record['schema']}, this script writes {SCHEMA}")
+    return record
+
+
+def _write(rows: list[dict[str, Any]]) -> None:
+    order = {name: i for i, name in enumerate(DATASETS)}
+    rows.sort(
+        key=lambda r: (order.get(r["dataset"], 99), r["protocol"], r["model"] != INPUT, r["model"])
+    )
+    commit = _commit()
+    record = {
+        "schema": SCHEMA,
+        "commit": commit,
+        "cpu": _cpu(),
+        "libraries": {name: version(name) for name in ("numpy", "openvino", "pillow")},
+        "python": platform.python_version(),
+        "protocols": {name: p.title for name, p in PROTOCOLS.items()},
+        "rows": rows,
+    }
+    kept = ("model", "dataset", "protocol", "psnr", "ssim", "pairs", "precision")
+    scores = {
+        "schema": SCHEMA,
+        "commit": commit,
+        "rows": [{name: row[name] for name in kept} for row in rows],
+    }
+    for path, content in ((RESULTS, record), (SCORES, scores)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _cpu() -> dict[str, Any]:
+    """The processor, and those of its abilities that decide how networks run."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return {"model": platform.processor(), "cores": os.cpu_count(), "flags": []}
+    fields = dict(line.split("\t", 1) for line in lines if "\t" in line)
+    flags = next((v for k, v in fields.items() if k.strip() == "flags"), "").split()
+    return {
+        "model": next((v.lstrip("\t: ") for k, v in fields.items() if k == "model name"), ""),
+        "cores": os.cpu_count(),
+        "flags": [f for f in flags if f.startswith(("avx", "amx", "fma", "asimd", "sve"))],
+    }
+
+
+def _commit() -> str | None:
+    command = ["git", "rev-parse", "--short=12", "HEAD"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+if __name__ == "__main__":
+    main()
