@@ -1,0 +1,65 @@
+"""Write the tables of README and docs from the measured figures.
+
+    python benchmarks/tables.py            # rewrite what stands between the markers
+    python benchmarks/tables.py --check    # fail if something stands there that was not measured
+
+A table stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from dpenet.metrics import DEFAULT_PROTOCOL
+from dpenet.zoo import list_models
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/evaluation.md")
+
+
+def models_table() -> str:
+    """PSNR and SSIM of every model on every benchmark, under the default protocol."""
+    quality = json.loads((REPOSITORY / "benchmarks/results/quality.json").read_text())
+    measured = {
+        (row["model"], row["dataset"]): f"{row['psnr']:.2f} / {row['ssim']:.4f}"
+        for row in quality["rows"]
+        if row["protocol"] == DEFAULT_PROTOCOL and row["precision"] in ("fp32", "none")
+    }
+    datasets = list(dict.fromkeys(dataset for _, dataset in measured))
+    lines = [["model", *datasets], ["---"] * (1 + len(datasets))]
+    for model in ("input", *list_models()):
+        scores = [measured.get((model, dataset), "not measured") for dataset in datasets]
+        lines.append([f"`{model}`" if model != "input" else "*no deraining*", *scores])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {"models": models_table}
+
+
+def filled(page: str) -> str:
+    """The page with every table made anew."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        new = f"{begin}\n{table()}\n{end}"
+        page = re.sub(f"{begin}.*?{end}", lambda _, new=new: new, page, flags=re.DOTALL)
+    return page
+
+
+def main() -> None:
+    """Rewrite the pages, or check them."""
+    for name in PAGES:
+        path = REPOSITORY / name
+        page = path.read_text(encoding="utf-8")
+        if filled(page) == page:
+            continue
+        if "--check" in sys.argv:
+            raise SystemExit(f"{name} has a stale table; run: python benchmarks/tables.py")
+        path.write_text(filled(page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
