@@ -340,6 +340,17 @@ def test_cmyk_of_16_bits_stays_16_bits() -> None:
     assert picture.pixels[1].min() > 64000 > 45000 > picture.pixels[0].max()
 
 
+def test_cmyk_with_alpha_and_a_broken_profile() -> None:
+    inks = np.zeros((3, 5, 5), np.uint8)
+    inks[..., 4] = ALPHA[:3, :5]
+    data = tiff(inks, photometric="separated", extrasamples=["unassalpha"], planarconfig="contig")
+    picture = read_picture(data)
+    np.testing.assert_array_equal(picture.alpha, ALPHA[:3, :5])
+    assert picture.pixels.min() >= 250
+    junk = pillow(Image.fromarray(inks[..., :4], "CMYK"), "jpeg", icc_profile=b"no profile" * 20)
+    assert read_picture(junk).pixels.min() >= 250
+
+
 @pytest.mark.parametrize("depth", [8, 16])
 def test_lab_becomes_srgb(depth: int) -> None:
     """White, and the red primary: L 54.3, a 80.8, b 69.9 (D50)."""
@@ -347,7 +358,9 @@ def test_lab_becomes_srgb(depth: int) -> None:
     scaled = lab * [2**depth / 100, 2 ** (depth - 8), 2 ** (depth - 8)]
     stored = np.clip(np.rint(scaled), -(2 ** (depth - 1)), 2**depth - 1).astype(int)
     pixels = (stored % 2**depth).astype(np.uint8 if depth == 8 else np.uint16)
-    picture = read_picture(tiff(pixels, photometric="cielab"))
+    data = tiff(pixels, photometric="cielab")
+    picture = read_picture(data)
+    assert read_size(data) == (1, 2)
     levels = picture.pixels / np.iinfo(picture.pixels.dtype).max
     assert picture.pixels.dtype == pixels.dtype
     np.testing.assert_allclose(levels, [[[1, 1, 1], [1, 0, 0]]], atol=0.05)

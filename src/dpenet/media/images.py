@@ -86,7 +86,7 @@ def read_picture(source: Path | bytes) -> Picture:
             _check_size(name, *plain.read_map_size(data))
             return Picture(plain.read_map(data), format=kind)
         directory = kept.tiff_directory(data) if kind == "tiff" else {}
-        if kind in ("bmp", "other") or _is_small_lab(directory):
+        if _is_for_pillow(kind, directory):
             image = plain.open_with_pillow(data)
             _check_size(name, image.height, image.width)
             samples, info = plain.decode_with_pillow(image)
@@ -105,7 +105,7 @@ def read_size(source: Path | bytes) -> tuple[int, int]:
     with _refusing_damage(name, kind):
         if kind == "ppm":
             height, width = plain.read_map_size(data)
-        elif kind in ("bmp", "other"):
+        elif _is_for_pillow(kind, kept.tiff_directory(data)):
             image: Image | Any = plain.open_with_pillow(data)
             height, width = image.height, image.width
         else:
@@ -228,9 +228,10 @@ def _check_size(name: str, height: int, width: int) -> None:
         raise PictureError(f"{name}: has no pixels")
 
 
-def _is_small_lab(directory: kept.Directory) -> bool:
-    """Whether a TIFF holds 8-bit Lab, which libvips fails to read."""
-    return directory.get(0x0106) == (3, b"\x08\0") and directory.get(0x0102) == (3, b"\x08\0" * 3)
+def _is_for_pillow(kind: str, directory: kept.Directory) -> bool:
+    """Whether libvips cannot read a file: BMP, the rare formats, and TIFF with 8-bit Lab."""
+    lab = directory.get(0x0106) == (3, b"\x08\0")
+    return kind in ("bmp", "other") or (lab and directory.get(0x0102) == (3, b"\x08\0" * 3))
 
 
 def _open(kind: str, data: bytes) -> Any:
