@@ -212,7 +212,7 @@ class Checkpoints(Callback):
         stopping = trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False)
         finished = trainer.global_step == module.steps
         if stopping or finished or trainer.global_step % module.recipe.checkpoint_every == 0:
-            trainer.save_checkpoint(module.recipe.output / LAST)
+            trainer.save_checkpoint(module.recipe.output / LAST, weights_only=False)
         if stopping and not finished:
             raise TrainingInterruptedError(
                 f"stopped after step {trainer.global_step} of {module.steps}; "

@@ -190,7 +190,9 @@ def _fit(recipe: Recipe, checkpoint: Path | None, report: Callable[[Status], Non
     with warnings.catch_warnings():
         # Lightning wants more workers than two cores have, and does not know that Batches resume.
         warnings.simplefilter("ignore", PossibleUserWarning)
-        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # between Lightning and torch
+        warnings.filterwarnings(
+            "ignore", ".*LeafSpec.*is deprecated"
+        )  # between Lightning and torch
         trainer.fit(module, training_loader, validation_loader, ckpt_path=checkpoint)
 
 
