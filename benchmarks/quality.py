@@ -15,12 +15,14 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from dpenet.atomic import atomic_path
-from dpenet.evaluation.evaluate import INPUT, Evaluation, Method, evaluate, model_method
+from dpenet.evaluation.evaluate import INPUT, Evaluation, Method, Row, evaluate, model_method
+from dpenet.evaluation.report import evaluation_page
 from dpenet.metrics import DEFAULT_PROTOCOL, PROTOCOLS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -36,23 +38,25 @@ def main() -> None:
     args = _arguments()
     folder = args.data / "benchmarks"
     datasets = args.dataset or [name for name in DATASETS if (folder / name).is_dir()]
-    models: list[str | Path] = [*args.model]
+    methods = [model_method(model, args.precision) for model in args.model]
     if args.weights:
-        models += sorted(args.weights.glob("*.pth"))
-    rows: dict[tuple[str, ...], dict[str, Any]]
+        files = sorted(args.weights.glob("*.pth"))
+        made = [model_method(file, args.precision) for file in files]
+        # The model table names those files in small letters.
+        methods += [Method(m.name.lower(), m.run, m.precision) for m in made]
     rows = {_key(row): row for row in _read().get("rows", [])}
-    for model in models:
-        method = model_method(model, args.precision)
-        if isinstance(model, Path):  # the model table names those files in small letters
-            method = Method(model.stem.lower(), method.run, method.precision)
-        for dataset in datasets:
-            found = evaluate(folder / dataset, [method], protocol=args.protocol)
-            if found.failures:
-                raise SystemExit(f"{dataset}: {found.failures[0].error}")
-            for row in _rows(found, dataset):
-                rows[_key(row)] = row
-                print(*(f"{row[k]}" for k in (*KEY, "psnr", "ssim", "pairs")), flush=True)
-            _write(list(rows.values()))
+    for dataset in datasets:
+        found = evaluate(folder / dataset, methods, protocol=args.protocol, on_picture=_tell)
+        if found.failures:
+            raise SystemExit(f"{dataset}: {found.failures[0].error}")
+        rows |= {_key(row): row for row in _rows(found, dataset)}
+        _write(list(rows.values()))
+        for method in found.methods:
+            print(dataset, method, *found.mean(method))
+        if args.report:
+            page = args.report / dataset / "index.html"
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(evaluation_page(found, methods), encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
@@ -64,9 +68,14 @@ def _arguments() -> argparse.Namespace:
         "--model", action="append", default=[], help="name in the model table, or a file"
     )
     parser.add_argument("--weights", type=Path, help="folder with the published .pth files")
+    parser.add_argument("--report", type=Path, help="folder for a page per data set")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--protocol", default=DEFAULT_PROTOCOL, choices=PROTOCOLS)
     return parser.parse_args()
+
+
+def _tell(name: str, rows: Sequence[Row]) -> None:
+    print(name, *(f"{row.method} {row.score.psnr:.2f}" for row in rows if row.score), flush=True)
 
 
 def _rows(found: Evaluation, dataset: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,7 +149,7 @@ def list_pairs(root: Path, layout: str = AUTO) -> Pairs:
         return _from_list(root.parent, [root])
     if layout == AUTO:
         return detect_layout(root)
-    found = _find(LAYOUTS[layout], root, list_pictures(root))
+    found = _find(LAYOUTS[layout], root, _by_relative_path(root))
     if not found.pairs:
         raise NoPairsError(_unfit(root, f"no pairs of the layout {layout}"))
     return found
@@ -157,7 +157,7 @@ def list_pairs(root: Path, layout: str = AUTO) -> Pairs:
 
 def detect_layout(root: Path) -> Pairs:
     """The layout under which the most pictures of a folder find a partner; see `list_pairs`."""
-    files = list_pictures(root)
+    files = _by_relative_path(root)
     by_name = [layout for layout in LAYOUTS.values() if not layout.rainy_half]
     candidates, refusals = [], []
     for layout in by_name:
@@ -199,22 +199,22 @@ def natural_key(path: Path | str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
-def _find(layout: Layout, root: Path, files: list[Path]) -> Pairs:
+def _find(layout: Layout, root: Path, files: dict[str, Path]) -> Pairs:
     if layout.listed:
         return _from_list(root, sorted(root.glob("*.txt")))
     if layout.rainy_half:
         other: Half = "left" if layout.rainy_half == "right" else "right"
-        halves = [file for _, file in _match(layout.rainy, root, files)]
+        halves = [file for _, file in _match(layout.rainy, files)]
         return _collect(
             layout, root, files, [(file, file, layout.rainy_half, other) for file in halves]
         )
     targets: dict[str, Path] = {}
-    for key, file in _match(layout.clean, root, files):
+    for key, file in _match(layout.clean, files):
         if key in targets:
             raise DataError(f"two targets with one name: {targets[key]} and {file}")
         targets[key] = file
     rainy: dict[str, list[Path]] = defaultdict(list)
-    for key, file in _match(layout.rainy, root, files):
+    for key, file in _match(layout.rainy, files):
         if key in targets:
             rainy[key].append(file)
     for key, several in rainy.items():
@@ -228,14 +228,15 @@ def _find(layout: Layout, root: Path, files: list[Path]) -> Pairs:
     return _collect(layout, root, files, matches)
 
 
-def _match(patterns: tuple[str, ...], root: Path, files: Iterable[Path]) -> list[tuple[str, Path]]:
-    found = []
-    for file in files:
-        relative = file.relative_to(root).as_posix()
+def _match(patterns: tuple[str, ...], files: dict[str, Path]) -> Iterator[tuple[str, Path]]:
+    for relative, file in files.items():
         match = next((m for p in patterns if (m := re.fullmatch(p, relative))), None)
         if match:
-            found.append((match["key"], file))
-    return found
+            yield match["key"], file
+
+
+def _by_relative_path(root: Path) -> dict[str, Path]:
+    return {file.relative_to(root).as_posix(): file for file in list_pictures(root)}
 
 
 def _from_list(base: Path, lists: list[Path]) -> Pairs:
@@ -263,7 +264,7 @@ def _from_list(base: Path, lists: list[Path]) -> Pairs:
         missing += absent
         if not absent:
             pairs.append((paths[0], paths[1], None, None))
-    return _collect(layout, base, [], pairs, missing)
+    return _collect(layout, base, {}, pairs, missing)
 
 
 def _is_pair_row(row: list[str]) -> bool:
@@ -280,7 +281,7 @@ def _resolve(base: Path, name: str) -> Path:
 def _collect(
     layout: Layout,
     root: Path,
-    files: list[Path],
+    files: dict[str, Path],
     matches: list[_Match],
     missing: Iterable[Path] = (),
 ) -> Pairs:
@@ -296,7 +297,7 @@ def _collect(
     pairs.sort(key=lambda pair: natural_key(pair.name))
     used = {path for rainy, clean, *_ in matches for path in (rainy, clean)}
     beside = {path.parent for path in used}
-    orphans = [file for file in files if file not in used and file.parent in beside]
+    orphans = [file for file in files.values() if file not in used and file.parent in beside]
     return Pairs(
         root,
         layout.name,
@@ -317,13 +318,13 @@ def _partners(found: Pairs) -> set[tuple[Path, Path]]:
     return {(pair.rainy, pair.clean) for pair in found.pairs}
 
 
-def _detect_halves(root: Path, files: list[Path]) -> Pairs:
+def _detect_halves(root: Path, files: dict[str, Path]) -> Pairs:
     """Tell Rain800 from Rain1200 by looking at up to eight pictures.
 
     Rain adds light and fine structure, so the half with more of both is taken for the rainy one.
     """
     densities = _find(LAYOUTS["rain1200"], root, files).pairs
-    flat = [file for file in files if file.parent == root]
+    flat = [relative for relative in files if "/" not in relative]
     sample = [pair.rainy for pair in densities][:: max(1, len(densities) // 8)][:8]
     looked = [_rainy_half(file) for file in sample]
     if not looked or None in looked:
