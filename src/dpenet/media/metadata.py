@@ -114,7 +114,7 @@ def embed(encoded: bytes, format_name: str, metadata: Metadata) -> bytes:
     """Put what libvips does not write as it was into a file that it encoded.
 
     Args:
-        encoded: A whole JPEG, PNG, WebP or little-endian TIFF file.
+        encoded: A whole JPEG, PNG, lossy WebP or little-endian TIFF file.
         format_name: Its format; files of other formats are returned as they are.
         metadata: Its EXIF (and for TIFF its IPTC, for JPEG its resolution) is embedded.
     """
@@ -148,18 +148,11 @@ def _segment(marker: int, content: bytes) -> bytes:
 def _into_webp(encoded: bytes, exif: bytes) -> bytes:
     chunks = encoded[12:]
     if not chunks.startswith(b"VP8X"):
-        # A plain file has no place for metadata: it becomes an extended one. Plain lossy files
-        # have no alpha, in lossless ones it is bit 28 after the signature byte of the stream.
-        lossless = chunks.startswith(b"VP8L")
-        bits = int.from_bytes(chunks[9:13] if lossless else chunks[14:18], "little")
-        width, height = (
-            (bits & 0x3FFF, bits >> 14 & 0x3FFF)
-            if lossless
-            else ((bits & 0x3FFF) - 1, (bits >> 16 & 0x3FFF) - 1)
-        )
-        flags = 0x10 if lossless and bits >> 28 & 1 else 0
-        sizes = width.to_bytes(3, "little") + height.to_bytes(3, "little")
-        chunks = b"VP8X" + struct.pack("<IBxxx", 10, flags) + sizes + chunks
+        # A plain file, lossy and without alpha, has no place for metadata: it becomes an extended
+        # one. Its own header has the size, in 14 bits each.
+        width, height = (int(size) & 0x3FFF for size in struct.unpack_from("<HH", chunks, 14))
+        size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        chunks = b"VP8X" + struct.pack("<I4x", 10) + size + chunks
     flags = chunks[8] | 0x08
     chunks = chunks[:8] + bytes([flags]) + chunks[9:]
     chunks += b"EXIF" + struct.pack("<I", len(exif)) + exif + b"\0" * (len(exif) % 2)
