@@ -9,6 +9,7 @@ a perfect result scores the least possible edge term and nothing else.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -125,15 +126,23 @@ def comprehensive_loss(
     return total
 
 
-def _filter(x: Tensor, taps: list[float] | tuple[float, ...]) -> Tensor:
-    """Separable correlation of every channel with ``taps``, valid region only."""
-    n, c, h, w = x.shape
-    kernel = x.new_tensor(taps)
-    x = x.reshape(n * c, 1, h, w)
+def _filter(x: Tensor, taps: Sequence[float]) -> Tensor:
+    """Separable correlation of every channel with ``taps``, valid region only.
+
+    By band matrices: for one channel at a time, products of matrices are several times faster than
+    convolutions, forward and backward.
+    """
     # Autocast would filter in bfloat16, whose 8 bits lose the variances.
     with torch.autocast(x.device.type, enabled=False):
-        x = F.conv2d(F.conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-    return x.view(n, c, *x.shape[-2:])
+        return _band(x, x.shape[-2], taps).mT @ (x @ _band(x, x.shape[-1], taps))
+
+
+def _band(like: Tensor, length: int, taps: Sequence[float]) -> Tensor:
+    """The matrix whose columns are ``taps``, each a row lower than the one before."""
+    band = like.new_zeros(length, length - len(taps) + 1)
+    for row, tap in enumerate(taps):
+        band.diagonal(-row).fill_(tap)
+    return band
 
 
 def _check_shapes(a: Tensor, b: Tensor) -> None:
