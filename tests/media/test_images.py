@@ -244,6 +244,10 @@ def test_colours_under_transparency_survive() -> None:
         again = read_picture(encode_picture(clear, name))
         np.testing.assert_array_equal(again.pixels, RGB)
         np.testing.assert_array_equal(again.alpha, clear.alpha)
+    slope = np.tile(np.arange(64, dtype=np.uint8)[:, None, None] * 4, (1, 64, 3))
+    half = np.repeat(np.array([255, 0], np.uint8), [20, 44])[:, None].repeat(64, axis=1)
+    lossy = read_picture(encode_picture(Picture(slope, half), "webp"))
+    assert np.abs(lossy.pixels.astype(int) - slope).max() <= 4
 
 
 SAMPLES = st.tuples(
