@@ -29,12 +29,12 @@ SHAPES = [(21, 33), (21, 33, 1), (21, 33, 2), (21, 33, 3), (21, 33, 4), (1, 1), 
 
 @pytest.fixture(scope="session")
 def derainer(make_weights: Callable[..., Weights]) -> Derainer:
-    return Derainer(make_weights(), precision="fp32")
+    return Derainer(make_weights(), precision="fp32", threads=1)
 
 
 @pytest.fixture(scope="session")
 def identity(identity_weights: Weights) -> Derainer:
-    return Derainer(identity_weights, precision="fp32")
+    return Derainer(identity_weights, precision="fp32", threads=1)
 
 
 @pytest.fixture(scope="session")
@@ -202,7 +202,9 @@ def test_strength_mixes_input_and_result(make_weights: Callable[..., Weights]) -
 
 @pytest.fixture(scope="session")
 def tilers(make_weights: Callable[..., Weights]) -> dict[int, Derainer]:
-    return {tile: Derainer(make_weights(), precision="fp32", tile=tile) for tile in (17, 40)}
+    return {
+        tile: Derainer(make_weights(), precision="fp32", threads=1, tile=tile) for tile in (17, 40)
+    }
 
 
 @settings(max_examples=25, deadline=None)
@@ -258,8 +260,8 @@ def test_a_batch_takes_any_kinds_in_order(
 
 
 def test_threads_get_what_one_thread_gets(make_weights: Callable[..., Weights]) -> None:
-    derainer = Derainer(make_weights(8, 2, 1), precision="fp32", tile=24)
-    pictures = [random_picture((20 + 7 * i, 90 - 5 * i, 3), np.uint8) for i in range(10)]
+    derainer = Derainer(make_weights(8, 2, 1), precision="fp32", threads=1, tile=40)
+    pictures = [random_picture((20 + 7 * i, 90 - 5 * i, 3), np.uint8) for i in range(6)]
     serial = [derainer(picture) for picture in pictures]
     with ThreadPoolExecutor(5) as pool:
         concurrent = list(pool.map(lambda picture: derainer(picture), pictures))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -93,16 +95,40 @@ def test_the_result_does_not_change_with_the_next_call(
 def test_threads_that_call_at_once_get_their_own_result(
     make_weights: Callable[..., Weights], rng: np.random.Generator
 ) -> None:
-    engine = OpenVINOEngine(make_weights(8, 2, 2), Options(precision="fp32"))
+    engine = OpenVINOEngine(make_weights(8, 2, 2), Options(precision="fp32", threads=1))
     inputs = [
         rng.random((1, 3, int(height), int(width)), np.float32)
-        for height, width in rng.integers(1, 90, (40, 2))
+        for height, width in rng.integers(1, 90, (16, 2))
     ]
     serial = [engine.run(x) for x in inputs]
     with ThreadPoolExecutor(8) as pool:
         concurrent = list(pool.map(engine.run, inputs))
     for ours, expected in zip(concurrent, serial, strict=True):
         assert np.array_equal(ours, expected)
+
+
+@pytest.mark.slow
+def test_an_interrupt_stops_the_computation(make_weights: Callable[..., Weights]) -> None:
+    engine = OpenVINOEngine(make_weights(32, 10, 3), Options(precision="fp32"))
+    x = np.zeros((1, 3, 300, 300), np.float32)
+    expected = engine.run(x)
+    start = time.perf_counter()
+    engine.run(x)
+    whole = time.perf_counter() - start
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, whole / 10)
+    start = time.perf_counter()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(x)
+    finally:
+        signal.signal(signal.SIGALRM, former)
+    assert time.perf_counter() - start < whole * 0.7
+    assert np.array_equal(engine.run(x), expected)
 
 
 @pytest.mark.parametrize("control", [False, True])

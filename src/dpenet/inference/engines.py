@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from dpenet.errors import UsageError
 from dpenet.inference.options import Options
 from dpenet.zoo import Weights
 
+_STEP_MILLISECONDS = 100
 _PRECISION_OF_TYPE = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
 
 
@@ -73,7 +75,16 @@ class OpenVINOEngine:
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Derain one picture: (1, 3, H, W), RGB in 0..1, to the same shape, not clipped."""
         with self._lock:
-            self._request.infer({0: x}, share_inputs=True)
+            self._request.start_async({0: x}, share_inputs=True)
+            try:
+                # In steps, so that an interrupt is noticed at once and not after a minute.
+                while not self._request.wait_for(_STEP_MILLISECONDS):
+                    pass
+            except BaseException:
+                self._request.cancel()
+                with suppress(RuntimeError):  # "was canceled"
+                    self._request.wait()
+                raise
             out: NDArray[np.float32] = self._request.get_output_tensor().data.copy()
             # It would keep what its largest picture took, gigabytes perhaps; taking it again is
             # quick beside the computation.
