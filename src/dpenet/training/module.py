@@ -45,13 +45,17 @@ class TrainingModule(pl.LightningModule):
         self.network = cast(DPENet, network.to(memory_format=self.memory_format))  # type: ignore[call-overload]
         self._sums: Tensor = torch.zeros(5)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
+        """The recipe's loss of a batch, a scalar."""
         rainy, clean = batch
         stages = self.network(rainy.contiguous(memory_format=self.memory_format))
         weights = self.recipe.loss
-        loss = comprehensive_loss(
+        return comprehensive_loss(
             stages, clean, ssim_weight=weights.ssim, edge_weight=weights.edge, l1_weight=weights.l1
         )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.global_step}: lower optimiser.lr or set "
