@@ -38,18 +38,18 @@ def main() -> None:
     args = _arguments()
     folder = args.data / "benchmarks"
     datasets = args.dataset or [name for name in DATASETS if (folder / name).is_dir()]
-    methods = [model_method(model, args.precision) for model in args.model]
-    if args.weights:
-        files = sorted(args.weights.glob("*.pth"))
-        made = [model_method(file, args.precision) for file in files]
-        # The model table names those files in small letters.
-        methods += [Method(m.name.lower(), m.run, m.precision) for m in made]
-    rows = {_key(row): row for row in _read().get("rows", [])}
+    methods = [model_method(model, args.precision, args.threads) for model in args.model]
+    for path in args.weights:
+        for file in sorted(path.glob("*.pth")) if path.is_dir() else [path]:
+            made = model_method(file, args.precision, args.threads)
+            # The model table names those files in small letters.
+            methods.append(Method(made.name.lower(), made.run, made.precision))
     for dataset in datasets:
         found = evaluate(folder / dataset, methods, protocol=args.protocol, on_picture=_tell)
         if found.failures:
             raise SystemExit(f"{dataset}: {found.failures[0].error}")
-        rows |= {_key(row): row for row in _rows(found, dataset)}
+        # Read anew, for another run may have written meanwhile.
+        rows = {_key(row): row for row in [*_read().get("rows", []), *_rows(found, dataset)]}
         _write(list(rows.values()))
         for method in found.methods:
             print(dataset, method, *found.mean(method))
@@ -67,7 +67,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--model", action="append", default=[], help="name in the model table, or a file"
     )
-    parser.add_argument("--weights", type=Path, help="folder with the published .pth files")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        action="append",
+        default=[],
+        help="a published .pth file, or the folder of them",
+    )
+    parser.add_argument("--threads", type=int, help="of the processor; default all")
     parser.add_argument("--report", type=Path, help="folder for a page per data set")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--protocol", default=DEFAULT_PROTOCOL, choices=PROTOCOLS)

@@ -37,11 +37,11 @@ class Method:
     precision: str | None = None
 
 
-def model_method(model: str | Path, precision: str = "auto") -> Method:
-    """A model of ours, by name or path of its weights; see `dpenet.inference.derainer`."""
+def model_method(model: str | Path, precision: str = "auto", threads: int | None = None) -> Method:
+    """A model of ours, by name or path of its weights; see `dpenet.inference.options`."""
     from dpenet.inference.derainer import Derainer
 
-    derainer = Derainer(model, precision=precision)
+    derainer = Derainer(model, precision=precision, threads=threads)
     return Method(
         derainer.weights.name, lambda _, rainy: derainer.derain_pixels(rainy), derainer.precision
     )
@@ -246,4 +246,4 @@ def row_record(row: Row) -> dict[str, Any]:
 
 
 def _finite(value: float) -> float | None:
-    return round(value, 6) if math.isfinite(value) else None
+    return value if math.isfinite(value) else None

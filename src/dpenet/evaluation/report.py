@@ -20,7 +20,7 @@ from dpenet.evaluation.evaluate import INPUT, Evaluation, Method
 from dpenet.evaluation.pictures import ERROR_FULL, as_rgb8, data_address, error_map
 from dpenet.metrics import PROTOCOLS
 
-_BINS = 16
+_BINS = 25  # at most about so many bars
 _WIDTH, _HEIGHT, _FOOT = 320, 120, 18
 
 
