@@ -51,7 +51,13 @@ def test_a_recipe_becomes_weights(folder: Path, capsys: pytest.CaptureFixture[st
     assert "step 2 of 4  loss " in err
     assert "validation (matlab-y): " in err
     assert "use them with --model run/best.safetensors" in err
-    assert load_weights(folder / "run" / "best.safetensors").architecture.width == 5
+    best = folder / "run" / "best.safetensors"
+    assert load_weights(best).architecture.width == 5
+    with pytest.raises(SystemExit) as stop:
+        main(["derain", "photos/0.png", "--model", str(best), "-o", "out"])
+    assert stop.value.code == 0
+    assert (folder / "out" / "0.png").exists()
+    capsys.readouterr()
 
     assert run("recipe.yaml", "--set", "model.width=5") == 1
     assert "holds a training already" in capsys.readouterr().err
@@ -71,6 +77,16 @@ def test_json_is_one_record_per_report(folder: Path, capsys: pytest.CaptureFixtu
     assert all(r["steps"] == 4 for r in records)
     assert records[0]["images_per_second"] > 0
     assert records[-1]["scores"]["protocol"] == "matlab-y"
+
+
+def test_a_terminal_gets_a_bar(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert run("recipe.yaml") == 0
+    err = capsys.readouterr().err
+    assert err.count("validation (matlab-y)") >= 2
+    assert "use them with --model" in err
 
 
 def test_a_typo_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

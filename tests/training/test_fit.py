@@ -280,6 +280,15 @@ def test_a_checkpoint_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.parametrize("content", [b"", b"PK half a checkpoint", b"no checkpoint at all"])
+def test_a_damaged_checkpoint_is_named(tiny: MakeRecipe, content: bytes) -> None:
+    recipe = tiny()
+    recipe.output.mkdir()
+    (recipe.output / "last.ckpt").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"last\.ckpt is damaged"):
+        fit(recipe, resume=True)
+
+
 def test_an_empty_folder_is_named(tiny: MakeRecipe, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty holds no pictures"):

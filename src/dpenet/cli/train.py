@@ -107,12 +107,13 @@ class _Bar(_Json):
     def show(self, status: Status) -> None:
         if status.scores is not None:
             self._bar.console.print(describe(status), markup=False, soft_wrap=True)
-        self._bar.update(
-            self._task,
-            completed=status.step,
-            total=status.steps,
-            description=describe(status),
-        )
+        else:
+            self._bar.update(
+                self._task,
+                completed=status.step,
+                total=status.steps,
+                description=describe(status),
+            )
 
 
 def _view() -> _Json:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -169,7 +170,7 @@ def _fit(recipe: Recipe, checkpoint: Path | None, report: Callable[[Status], Non
         default_root_dir=recipe.output,
     )
     if checkpoint is not None:
-        batches.start = torch.load(checkpoint, weights_only=True)["global_step"]
+        batches.start = _steps_done(checkpoint)
     training_loader = DataLoader(
         TrainingSet(training, patch=data.patch, flips=data.flips, seed=recipe.seed),
         batch_sampler=batches,
@@ -194,6 +195,15 @@ def _fit(recipe: Recipe, checkpoint: Path | None, report: Callable[[Status], Non
             "ignore", ".*LeafSpec.*is deprecated"
         )  # between Lightning and torch
         trainer.fit(module, training_loader, validation_loader, ckpt_path=checkpoint)
+
+
+def _steps_done(checkpoint: Path) -> int:
+    try:
+        return int(torch.load(checkpoint, weights_only=True, mmap=True)["global_step"])
+    except (RuntimeError, KeyError, TypeError, EOFError, UnpicklingError) as error:
+        raise TrainingError(
+            f"{checkpoint} is damaged or no checkpoint of a training: remove it to start anew"
+        ) from error
 
 
 def make_network(model: Model, seed: int) -> DPENet:

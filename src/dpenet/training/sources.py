@@ -247,8 +247,11 @@ def _digest(path: Path, half: Half | None = None) -> str:
     """Of a whole file; of the pixels where a file holds two pictures."""
     if half is not None:
         return hashlib.sha256(read_rgb(path, half).tobytes()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _header_size(path: Path) -> tuple[int, int]:
