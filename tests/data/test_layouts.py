@@ -118,8 +118,9 @@ def test_halves_are_told_by_looking(
 ) -> None:
     for i in range(5):
         side_by_side(tmp_path, photo, rainy, f"{i}.png", i)
+    (tmp_path / "5.png").write_bytes(b"damaged")  # tells nothing, and hides nothing
     found = list_pairs(tmp_path)
-    assert (found.layout, len(found.pairs)) == (layout, 5)
+    assert (found.layout, len(found.pairs)) == (layout, 6)
     assert f"the rain is on the {rainy}" in found.reason
     wet, clean = load_pair(found.pairs[0])
     assert wet.shape == clean.shape == photo.shape
@@ -136,11 +137,18 @@ def test_densities_of_rain1200(tmp_path: Path, photo: NDArray[np.uint8]) -> None
     assert len({pair.name for pair in found.pairs}) == 6
 
 
+def test_halves_that_contradict_are_refused(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
+    for i, rainy in enumerate(("left", "right", "left", "right")):
+        side_by_side(tmp_path, photo, rainy, f"{i}.png", i)
+    with pytest.raises(DataError, match="--layout rain800"):
+        list_pairs(tmp_path)
+    assert len(list_pairs(tmp_path, "rain1200").pairs) == 4
+
+
 def test_ordinary_photos_are_no_pairs(tmp_path: Path, rng: np.random.Generator) -> None:
     for i in range(3):
-        Image.fromarray(rng.integers(0, 255, (40, 90, 3), dtype=np.uint8)).save(
-            tmp_path / f"{i}.png"
-        )
+        noise = rng.integers(0, 255, (40, 90, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{i}.png")
     with pytest.raises(NoPairsError, match=r"3 in \./.*such as 0\.png") as error:
         list_pairs(tmp_path)
     assert all(f"  {name}: " in str(error.value) for name in LAYOUTS)

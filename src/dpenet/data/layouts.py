@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -324,19 +325,18 @@ def _detect_halves(root: Path, files: dict[str, Path]) -> Pairs:
     Rain adds light and fine structure, so the half with more of both is taken for the rainy one.
     """
     densities = _find(LAYOUTS["rain1200"], root, files).pairs
-    flat = [relative for relative in files if "/" not in relative]
     sample = [pair.rainy for pair in densities][:: max(1, len(densities) // 8)][:8]
-    looked = [_rainy_half(file) for file in sample]
+    looked = [half for file in sample if (half := _rainy_half(file)) != "unreadable"]
     if not looked or None in looked:
         raise NoPairsError(_unfit(root, "no known layout"))
-    votes = Counter(looked)
-    half, count = votes.most_common(1)[0]
-    if count < 0.75 * len(looked):
+    half, count = Counter(looked).most_common(1)[0]
+    in_folders = any("/" in relative for relative in files)
+    if count < 0.75 * len(looked) or (in_folders and half == "right"):
         raise DataError(
-            f"{root} holds pictures of two equal halves, but which half has the rain is unclear: "
-            "say --layout rain800 (right) or rain1200 (left)"
+            f"{root} holds pictures of two halves that show one scene, but where the rain is "
+            "does not fit what is known: say --layout rain800 (right) or rain1200 (left)"
         )
-    layout = LAYOUTS["rain1200" if half == "left" or len(flat) < len(densities) else "rain800"]
+    layout = LAYOUTS["rain1200" if half == "left" else "rain800"]
     found = _find(layout, root, files)
     return Pairs(
         root,
@@ -348,9 +348,12 @@ def _detect_halves(root: Path, files: dict[str, Path]) -> Pairs:
     )
 
 
-def _rainy_half(file: Path) -> Half | None:
+def _rainy_half(file: Path) -> Half | Literal["unreadable"] | None:
     """The half with the rain, or None if the halves do not show one scene."""
-    left, right = (read_rgb(file, half) for half in ("left", "right"))
+    try:
+        left, right = (read_rgb(file, half) for half in ("left", "right"))
+    except DataError:
+        return "unreadable"  # one of many; a check of the set will tell
     if min(left.shape[:2]) < 16 or not fit(left, right).here > 0.1:
         return None
     light = [
