@@ -23,9 +23,9 @@ Levels = NDArray[np.uint8]
 SIDE = 32
 
 
-def scenes() -> Iterator[tuple[int, Levels, Levels]]:
+def scenes(seed: int) -> Iterator[tuple[int, Levels, Levels]]:
     """Number, rainy and clean picture of each of four scenes."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(seed)
     for number in range(1, 5):
         coarse = Image.fromarray(rng.integers(0, 200, (6, 6, 3), dtype=np.uint8))
         clean = np.asarray(coarse.resize((SIDE + 4, SIDE)))
@@ -39,43 +39,43 @@ def save(picture: Levels, path: Path) -> None:
     Image.fromarray(picture).save(path)
 
 
-def rain100(folder: Path) -> None:
-    for number, rainy, clean in scenes():
+def rain100(folder: Path, seed: int) -> None:
+    for number, rainy, clean in scenes(seed):
         save(rainy, folder / f"rain-{number:03}.png")
         save(clean, folder / f"norain-{number:03}.png")
 
 
-def rain800(folder: Path) -> None:
-    for number, rainy, clean in scenes():
+def rain800(folder: Path, seed: int) -> None:
+    for number, rainy, clean in scenes(seed):
         save(np.concatenate([clean, rainy], axis=1), folder / f"{number}.png")
 
 
-def rain1400(folder: Path) -> None:
-    for number, rainy, clean in scenes():
+def rain1400(folder: Path, seed: int) -> None:
+    for number, rainy, clean in scenes(seed):
         save(clean, folder / "ground truth" / f"{number}.jpg")
         for k in range(1, 15):
             save(rainy, folder / "rainy image" / f"{number}_{k}.jpg")
 
 
-def heavyrain(folder: Path) -> None:
-    for number, rainy, clean in scenes():
+def heavyrain(folder: Path, seed: int) -> None:
+    for number, rainy, clean in scenes(seed):
         save(clean, folder / "gt" / f"im_{number:04}.png")
         for strength in (80, 100):
             save(rainy, folder / "in" / f"im_{number:04}_s{strength}_a04.png")
 
 
-def two_folders(folder: Path) -> None:
-    for number, rainy, clean in scenes():
+def two_folders(folder: Path, seed: int) -> None:
+    for number, rainy, clean in scenes(seed):
         save(rainy, folder / "input" / f"{number}.png")
         save(clean, folder / "target" / f"{number}.png")
 
 
-def photos(folder: Path) -> None:
-    for number, _, clean in scenes():
+def photos(folder: Path, seed: int) -> None:
+    for number, _, clean in scenes(seed):
         save(clean, folder / f"{number}.png")
 
 
-LAYS_OUT: dict[str, Callable[[Path], None]] = {
+LAYS_OUT: dict[str, Callable[[Path, int], None]] = {
     "rain100h": rain100,
     "rain100l": rain100,
     "rain800": rain800,
@@ -95,8 +95,12 @@ def test_every_recipe_is_tried() -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    LAYS_OUT[path.stem](data)
+    LAYS_OUT[path.stem](data, 5)
     recipe = load_recipe(path)
+    held_out = "null"
+    if recipe.validation.folder is not None:
+        held_out = str(tmp_path / "held out")
+        LAYS_OUT[path.stem](Path(held_out), 6)
     init = "null"
     if recipe.model.init is not None:
         start = DPENet(width=4, n_ddrb=1, n_erpab=1)
@@ -112,6 +116,8 @@ def test_a_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
         path,
         [f"data.{key}={value}" for key, value in overrides.items()]
         + [f"output={tmp_path / 'run'}", f"model.init={init}", "epochs=null", "steps=2"]
+        + ["validation.folder=null"]
+        + [f"validation.folder={held_out}"]
         + ([] if recipe.model.init else ["model.width=4", "model.n_ddrb=1", "model.n_erpab=1"]),
     )
     best = fit(small)
