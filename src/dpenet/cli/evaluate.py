@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dpenet.evaluation.evaluate import Evaluation, Method, Row
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

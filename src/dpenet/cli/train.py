@@ -15,7 +15,7 @@ from dpenet.errors import MissingExtraError
 if TYPE_CHECKING:
     from dpenet.training.callbacks import Status
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 INTERRUPTED = 130
 
