@@ -12,7 +12,11 @@ from dpenet.cli.console import emit_json, say
 if TYPE_CHECKING:
     from dpenet.data.check import Report
 
-app = typer.Typer(no_args_is_help=True, help="Look into data sets of rainy and clean pictures.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Look into data sets of rainy and clean pictures.",
+)
 
 _SHOWN = 8
 _STEP = 200

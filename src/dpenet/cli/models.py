@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 app = typer.Typer(
-    no_args_is_help=True, help="List, show, fetch and import models, and say where they are."
+    add_completion=False,
+    no_args_is_help=True,
+    help="List, show, fetch and import models, and say where they are.",
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model; see: dpenet models list.")]
