@@ -35,6 +35,7 @@ def embed(trained: Path, name: str, manifest: Path) -> None:
         **weights.metadata,
     }
     target = REPOSITORY / "src" / "dpenet" / "zoo" / "weights" / f"{name}.safetensors"
+    target.parent.mkdir(exist_ok=True)
     write_weights(target, weights.state, metadata)
 
 
