@@ -9,7 +9,6 @@ A table stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,8 +43,9 @@ def filled(page: str) -> str:
     """The page with every table made anew."""
     for name, table in TABLES.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        new = f"{begin}\n{table()}\n{end}"
-        page = re.sub(f"{begin}.*?{end}", lambda _, new=new: new, page, flags=re.DOTALL)
+        before, found, rest = page.partition(begin)
+        if found:
+            page = f"{before}{begin}\n{table()}\n{end}{rest.partition(end)[2]}"
     return page
 
 

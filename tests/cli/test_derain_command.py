@@ -160,7 +160,7 @@ def test_stage_strength_and_tile_reach_the_network(
         out = tmp_path / f"{name}.png"
         arguments = (tmp_path / "x.png", "-m", model, "-o", out, f"--{name}", value)
         assert run(*arguments).returncode == 0
-        np.testing.assert_array_equal(read(out), Derainer(model, **tuning)(photo))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(read(out), Derainer(model, **tuning)(photo))
 
 
 @pytest.mark.parametrize(
