@@ -1,18 +1,25 @@
-"""Draw the validation curves of trainings as one SVG, from their CSV logs.
+"""Draw the validation curves of trainings as one SVG, from their CSV logs, and list their results.
 
-python -m benchmarks.curves "paper's loss=runs/short" "L1=runs/short-l1" --output docs/short.svg
+    python -m benchmarks.curves LABEL=RUN LABEL=RUN --output curves.svg --results results.json
+
+Results come from the metadata of each run's last weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import commit, cpu, libraries
 
 from dpenet.atomic import atomic_path
+from dpenet.zoo.weights import read_weights
 
 Curve = list[tuple[int, float]]  # step, value
 COLOURS = ("#0b6bcb", "#c2410c", "#15803d", "#7e22ce")
@@ -26,6 +33,7 @@ def main() -> None:
     parser.add_argument("--column", default="val/psnr")
     parser.add_argument("--title", default="validation PSNR in dB (matlab-y)")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--results", type=Path)
     args = parser.parse_args()
     curves: dict[str, Curve] = {}
     for run in args.runs:
@@ -34,8 +42,34 @@ def main() -> None:
         baseline = read_curve(Path(folder), f"{args.column}_input")
         if baseline:
             curves["rainy input"] = [(0, baseline[-1][1]), baseline[-1]]
+    args.output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(args.output) as temporary:
         temporary.write_text(draw(curves, args.title), encoding="utf-8")
+    if args.results:
+        rows = [result(*run.rpartition("=")[::2]) for run in args.runs]
+        record = {
+            "schema": 1,
+            "commit": commit(),
+            "cpu": cpu(),
+            "libraries": libraries("torch", "pytorch-lightning"),
+            "rows": rows,
+        }
+        with atomic_path(args.results) as temporary:
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def result(label: str, run: str) -> dict[str, Any]:
+    """How long a training took, on what, and what it scored at its end."""
+    metadata = read_weights(Path(run) / "last.safetensors").metadata
+    return {
+        "run": label or run,
+        "steps": metadata["steps"],
+        "patches": metadata["steps"] * metadata["batch"],
+        "hours": metadata["hours"],
+        **metadata["validation"],
+        "validation_pictures": metadata["data"]["validation_pictures"],
+        "loss": metadata["recipe"]["loss"],
+    }
 
 
 def read_curve(run: Path, column: str) -> Curve:
