@@ -27,7 +27,7 @@ def unexpected(results: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    problems = unexpected(Path(sys.argv[1]))
+    problems = [problem for path in sys.argv[1:] for problem in unexpected(Path(path))]
     for problem in problems:
         sys.stderr.write(f"unexpected skip: {problem}\n")
     sys.exit(bool(problems))

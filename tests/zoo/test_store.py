@@ -353,9 +353,6 @@ def test_bad_files_are_not_imported(home: Path, tmp_path: Path) -> None:
 # --- finding ---
 
 
-@pytest.mark.skipif(
-    not store.stored_path("universal").is_file(), reason="the embedded weights are not built yet"
-)
 def test_the_embedded_default_is_whole(home: Path) -> None:
     weights = load_weights("universal")
     assert weights.name == "universal"
