@@ -40,8 +40,8 @@ def main() -> None:
         label, _, folder = run.rpartition("=")
         curves[label or folder] = read_curve(Path(folder), args.column)
         baseline = read_curve(Path(folder), f"{args.column}_input")
-        if baseline:
-            curves["rainy input"] = [(0, baseline[-1][1]), baseline[-1]]
+    if baseline:
+        curves["rainy input"] = [(0, baseline[-1][1]), baseline[-1]]
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(args.output) as temporary:
         temporary.write_text(draw(curves, args.title), encoding="utf-8")
@@ -123,8 +123,8 @@ def draw(curves: dict[str, Curve], title: str) -> str:
         parts.append(
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>'
         )
-        # The key stands where rising curves leave room: at the lower right.
-        row = HEIGHT - BOTTOM - 14 - 18 * (len(curves) - 1 - i)
+        # The key stands where rising curves and a low baseline leave room.
+        row = HEIGHT // 2 + 18 * (i - len(curves) // 2)
         parts.append(
             f'<path d="M{WIDTH - 190} {row - 4}h24" stroke="{colour}" stroke-width="2"{dash}/>'
             f'<text x="{WIDTH - 158}" y="{row}">{escape(label)}: {curve[-1][1]:.2f}</text>'
