@@ -1,7 +1,7 @@
 """Measure models on the benchmark folders; the figures in the model table come from here.
 
-    python benchmarks/quality.py --model rain100h --model rain100l --dataset Rain100H
-    python benchmarks/quality.py --weights ../shared/reference/weights     # all five, by file
+    python -m benchmarks.quality --model rain100h --model rain100l --dataset Rain100H
+    python -m benchmarks.quality --weights ../shared/reference/weights     # all five, by file
 
 Rows of ``benchmarks/results/quality.json`` for models and data sets that were not named stay as
 they are, and ``src/dpenet/zoo/scores.json`` is made anew from all of them. The figures are ours:
@@ -14,18 +14,17 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from benchmarks.machine import REPOSITORY, commit, cpu, libraries
 
 from dpenet.atomic import atomic_path
 from dpenet.evaluation.evaluate import INPUT, Evaluation, Method, Row, evaluate, model_method
 from dpenet.evaluation.report import evaluation_page
 from dpenet.metrics import DEFAULT_PROTOCOL, PROTOCOLS
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results" / "quality.json"
 SCORES = REPOSITORY / "src" / "dpenet" / "zoo" / "scores.json"
 DATASETS = ("Rain100H", "Rain100L", "Rain1200_samples")
@@ -95,7 +94,7 @@ def _rows(found: Evaluation, dataset: str) -> list[dict[str, Any]]:
             "psnr": round(found.mean(method).psnr, 4),
             "ssim": round(found.mean(method).ssim, 5),
             "pairs": len(found.scores(method)),
-            "commit": _commit(),
+            "commit": commit(),
         }
         for method in found.methods
     ]
@@ -117,12 +116,12 @@ def _write(rows: list[dict[str, Any]]) -> None:
     rows.sort(
         key=lambda r: (order.get(r["dataset"], 99), r["protocol"], r["model"] != INPUT, r["model"])
     )
-    commit = _commit()
+    measured = commit()
     record = {
         "schema": SCHEMA,
-        "commit": commit,
-        "cpu": _cpu(),
-        "libraries": {name: version(name) for name in ("numpy", "openvino", "pillow")},
+        "commit": measured,
+        "cpu": cpu(),
+        "libraries": libraries("numpy", "openvino", "pillow"),
         "python": platform.python_version(),
         "protocols": {name: p.title for name, p in PROTOCOLS.items()},
         "rows": rows,
@@ -130,34 +129,13 @@ def _write(rows: list[dict[str, Any]]) -> None:
     kept = ("model", "dataset", "protocol", "psnr", "ssim", "pairs", "precision")
     scores = {
         "schema": SCHEMA,
-        "commit": commit,
+        "commit": measured,
         "rows": [{name: row[name] for name in kept} for row in rows],
     }
     for path, content in ((RESULTS, record), (SCORES, scores)):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _cpu() -> dict[str, Any]:
-    """The processor, and those of its abilities that decide how networks run."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return {"model": platform.processor(), "cores": os.cpu_count(), "flags": []}
-    fields = dict(line.split("\t", 1) for line in lines if "\t" in line)
-    flags = next((v for k, v in fields.items() if k.strip() == "flags"), "").split()
-    return {
-        "model": next((v.lstrip("\t: ") for k, v in fields.items() if k == "model name"), ""),
-        "cores": os.cpu_count(),
-        "flags": [f for f in flags if f.startswith(("avx", "amx", "fma", "asimd", "sve"))],
-    }
-
-
-def _commit() -> str | None:
-    command = ["git", "rev-parse", "--short=12", "HEAD"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Write the tables of README and docs from the measured figures.
 
-    python benchmarks/tables.py            # rewrite what stands between the markers
-    python benchmarks/tables.py --check    # fail if something stands there that was not measured
+    python -m benchmarks.tables            # rewrite what stands between the markers
+    python -m benchmarks.tables --check    # fail if something stands there that was not measured
 
 A table stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``.
 """
@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
+
+from benchmarks.machine import REPOSITORY
 
 from dpenet.metrics import DEFAULT_PROTOCOL
 from dpenet.zoo import list_models
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/evaluation.md", "docs/training.md")
 RESULTS = REPOSITORY / "benchmarks" / "results"
 
@@ -92,7 +92,7 @@ def main() -> None:
         if filled(page) == page:
             continue
         if "--check" in sys.argv:
-            raise SystemExit(f"{name} has a stale table; run: python benchmarks/tables.py")
+            raise SystemExit(f"{name} has a stale table; run: python -m benchmarks.tables")
         path.write_text(filled(page), encoding="utf-8")
 
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import benchmarks.quality
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,16 +13,11 @@ from PIL import Image
 
 from dpenet.evaluation.evaluate import Method
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "quality.py"
-
 
 @pytest.fixture
 def quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, writing into a temporary folder, with models that add their length."""
-    spec = importlib.util.spec_from_file_location("quality", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = benchmarks.quality
 
     def fake(model: str | Path, precision: str, threads: int | None) -> Method:
         name = Path(model).stem
@@ -83,8 +78,8 @@ def test_rows_not_named_stay(
 
 
 def test_the_published_scores_agree_with_the_results() -> None:
-    results = json.loads((SCRIPT.parent / "results" / "quality.json").read_text())
-    scores = json.loads((SCRIPT.parents[1] / "src/dpenet/zoo/scores.json").read_text())
+    results = json.loads(benchmarks.quality.RESULTS.read_text())
+    scores = json.loads(benchmarks.quality.SCORES.read_text())
     assert scores["rows"] == [{k: row[k] for k in scores["rows"][0]} for row in results["rows"]]
     named = {(r["model"], r["dataset"]): r for r in scores["rows"] if r["protocol"] == "matlab-y"}
     for name, psnr, ssim in (("Rain100H", 32.056, 0.9295), ("Rain100L", 39.294, 0.9848)):
