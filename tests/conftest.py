@@ -7,7 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
+
+# No test fails for taking long; where main is checked, every run draws the same examples.
+settings.register_profile("untimed", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
