@@ -82,6 +82,7 @@ def test_the_page_shows_what_was_measured(dataset: Path) -> None:
     assert_self_contained(html)
     assert page.count["svg"] == 2
     assert page.count["details"] == 2
+    assert html.count("<details open><summary>average ") == html.count(" open>") == 1  # the best
     # For each method the most, median and least gain: before, after, target and error.
     assert len(page.images) == 2 * 3 * 4
     assert all((image["src"] or "").startswith("data:image/jpeg;base64,") for image in page.images)

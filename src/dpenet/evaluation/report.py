@@ -49,9 +49,11 @@ def evaluation_page(found: Evaluation, methods: Sequence[Method]) -> str:
             "method. Error: mean absolute difference to the target, 0 "
             f"<span class=scale></span> {ERROR_FULL} levels or more.</p>"
         )
-        for i, method in enumerate(methods):
+        best = max((m.name for m in methods), key=lambda name: found.mean(name).psnr)
+        for method in methods:
             if gains[method.name]:
-                body.append(_examples(found, method, gains[method.name], is_open=i == 0))
+                is_open = method.name == best
+                body.append(_examples(found, method, gains[method.name], is_open=is_open))
     return _page(f"{name}, {found.protocol}", body)
 
 
@@ -170,7 +172,7 @@ def _histogram(
             height = (_HEIGHT - _FOOT - 16) * int(count) / top
             kind = "bar loss" if right <= 0 else "bar"
             bars.append(
-                f'<text x="{(x(left) + x(right)) / 2:.1f}" y="{_HEIGHT - _FOOT - height - 3:.1f}" '
+                f'<text class=count x="{(x(left) + x(right)) / 2:.1f}" y="{_HEIGHT - _FOOT - height - 3:.1f}" '
                 f'text-anchor="middle">{count}</text>'
                 f'<rect class="{kind}" x="{x(left) + 0.5:.1f}" y="{_HEIGHT - _FOOT - height:.1f}" '
                 f'width="{max(1.0, x(right) - x(left) - 1):.1f}" height="{height:.1f}" rx="1">'
