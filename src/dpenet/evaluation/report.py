@@ -170,11 +170,12 @@ def _histogram(
     for count, left, right in zip(counts, edges, edges[1:], strict=False):
         if count:
             height = (_HEIGHT - _FOOT - 16) * int(count) / top
+            top_edge = _HEIGHT - _FOOT - height
             kind = "bar loss" if right <= 0 else "bar"
             bars.append(
-                f'<text class=count x="{(x(left) + x(right)) / 2:.1f}" y="{_HEIGHT - _FOOT - height - 3:.1f}" '
+                f'<text class=count x="{(x(left) + x(right)) / 2:.1f}" y="{top_edge - 3:.1f}" '
                 f'text-anchor="middle">{count}</text>'
-                f'<rect class="{kind}" x="{x(left) + 0.5:.1f}" y="{_HEIGHT - _FOOT - height:.1f}" '
+                f'<rect class="{kind}" x="{x(left) + 0.5:.1f}" y="{top_edge:.1f}" '
                 f'width="{max(1.0, x(right) - x(left) - 1):.1f}" height="{height:.1f}" rx="1">'
                 f"<title>{count} pictures, {left:+.1f} to {right:+.1f} dB</title></rect>"
             )
