@@ -81,6 +81,11 @@ def test_threads_reach_the_engine(make_weights: Callable[..., Weights]) -> None:
     assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1
 
 
+def test_threads_are_free_to_move(make_weights: Callable[..., Weights]) -> None:
+    engine = OpenVINOEngine(make_weights(), Options(threads=1))
+    assert engine._compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
 def test_the_result_does_not_change_with_the_next_call(
     make_weights: Callable[..., Weights], rng: np.random.Generator
 ) -> None:
