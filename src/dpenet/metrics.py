@@ -31,7 +31,9 @@ class Protocol:
 
     Attributes:
         name: The name to print beside every number.
-        weights: Luma weights of R, G and B (0..255 each); None compares the three channels.
+        weights: Luma weights of R, G and B (0..255 each), in units of ``1 / unit``; None compares
+            the three channels. Whole numbers, so that a half is a half when it is rounded.
+        unit: What the weights are divided by.
         offset: Added to the luma.
         rounded: Whether the luma is rounded to whole levels, halves up.
         title: One line for people.
@@ -39,23 +41,24 @@ class Protocol:
 
     name: str
     title: str
-    weights: tuple[float, float, float] | None = None
-    offset: float = 0.0
+    weights: tuple[int, int, int] | None = None
+    unit: int = 1
+    offset: int = 0
     rounded: bool = False
 
 
 # ITU-R BT.601 studio range as MATLAB's rgb2ycbcr writes it: Y in 16..235.
-_BT601 = (65.481 / 255, 128.553 / 255, 24.966 / 255)
-# Pillow's convert("L"): full range, in 16-bit fixed point; these fractions are exact.
-_PIL_L = (19595 / 65536, 38470 / 65536, 7471 / 65536)
+_BT601 = (65_481, 128_553, 24_966), 255_000
+# Pillow's convert("L"): full range, in 16-bit fixed point.
+_PIL_L = (19_595, 38_470, 7_471), 65_536
 
 PROTOCOLS: dict[str, Protocol] = {
     p.name: p
     for p in (
-        Protocol("matlab-y", "MATLAB luma (16..235), not rounded", _BT601, 16.0),
-        Protocol("matlab-y-uint8", "MATLAB luma (16..235), rounded", _BT601, 16.0, rounded=True),
+        Protocol("matlab-y", "MATLAB luma (16..235), not rounded", *_BT601, 16),
+        Protocol("matlab-y-uint8", "MATLAB luma (16..235), rounded", *_BT601, 16, rounded=True),
         Protocol("rgb", "the three channels; SSIM is their mean"),
-        Protocol("pil-l", "Pillow's full-range luma, rounded", _PIL_L, rounded=True),
+        Protocol("pil-l", "Pillow's full-range luma, rounded", *_PIL_L, rounded=True),
     )
 }
 DEFAULT_PROTOCOL = "matlab-y"
@@ -107,8 +110,12 @@ def channels(picture: NDArray[Any], protocol: Protocol) -> NDArray[np.float64]:
     levels = to_uint8(picture).astype(np.float64)
     if protocol.weights is None:
         return np.moveaxis(levels, 2, 0)
-    luma: NDArray[np.float64] = levels @ np.array(protocol.weights) + protocol.offset
-    return (np.floor(luma + 0.5) if protocol.rounded else luma)[None]
+    luma = levels @ np.array(protocol.weights, np.float64)  # whole numbers, exact
+    if protocol.rounded:
+        luma = np.floor_divide(luma + protocol.unit // 2, protocol.unit)
+    else:
+        luma = luma / protocol.unit
+    return (luma + protocol.offset)[None]
 
 
 def to_uint8(picture: NDArray[Any]) -> NDArray[np.uint8]:
