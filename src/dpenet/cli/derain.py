@@ -132,8 +132,9 @@ def derain(
     jobs = plan_jobs(inputs, out=out, suffix=suffix, recursive=recursive, save_rain=save_rain)
     if json and any(job.target is None for job in jobs):
         raise UsageError("--json and the picture cannot both go to standard output: give -o FILE")
-    skipped = [] if overwrite else [job for job in jobs if _exists(job)]
-    pending = [job for job in jobs if job not in skipped]
+    exists = {job: not overwrite and _exists(job) for job in jobs}
+    skipped = [job for job in jobs if exists[job]]
+    pending = [job for job in jobs if not exists[job]]
 
     def report(record: Record) -> None:
         if json:
