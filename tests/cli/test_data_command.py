@@ -69,3 +69,28 @@ def test_what_is_no_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     code, _, err = run(capsys, "data", "check", str(tmp_path), "--layout", "rain13")
     assert code == 2
     assert "rain1400" in err
+
+
+def test_synthesize(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "made"
+    code, said, err = run(
+        capsys, "data", "synthesize", str(dataset / "norain"), str(out), "--kind", "light",
+        "--seed", "4", "--per-image", "2", "--json",
+    )  # fmt: skip
+    assert code == 0
+    records = [json.loads(line) for line in said.splitlines()]
+    assert [record["name"] for record in records] == [f"{i}-{k}" for i in range(3) for k in (1, 2)]
+    assert "6 pairs in" in err
+    code, said, _ = run(capsys, "data", "check", str(out))
+    assert code == 0
+    assert "6 pairs over 3 backgrounds" in said
+
+
+def test_synthesize_knows_its_kinds(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["data", "synthesize", str(dataset), str(tmp_path / "made"), "--kind", "drizzle"]
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert "foggy" in err
+    assert not (tmp_path / "made").exists()

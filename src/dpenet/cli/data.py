@@ -1,9 +1,9 @@
-"""``dpenet data``: what a data set holds, and what is wrong in it."""
+"""``dpenet data``: what a data set holds, what is wrong in it, and making one."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,10 +12,12 @@ from dpenet.cli.console import emit_json, say
 if TYPE_CHECKING:
     from dpenet.data.check import Report
 
+RainKind = Literal["light", "heavy", "mixed", "foggy"]  # dpenet.rain's, whose import takes long
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Look into data sets of rainy and clean pictures.",
+    help="Check and make data sets of rainy and clean pictures.",
 )
 
 _SHOWN = 8
@@ -30,11 +32,6 @@ _TITLES = {
     "overlap": "backgrounds in both data sets",
     "checksum": "files that are not the official ones",
 }
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `check` a sub-command although it is the only one."""
 
 
 @app.command()
@@ -76,6 +73,41 @@ def check(
         _print(report)
     if not report.ok:
         raise typer.Exit(1)
+
+
+@app.command()
+def synthesize(
+    clean: Annotated[
+        Path,
+        typer.Argument(metavar="CLEAN", help="A picture, or a folder with all it contains."),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
+    kind: Annotated[RainKind, typer.Option(help="mixed is any of the others.")] = "mixed",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    per_image: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Rainy pictures to make of each clean one.")
+    ] = 1,
+    json: Annotated[
+        bool, typer.Option("--json", help="Write one JSON record per pair to standard output.")
+    ] = False,
+) -> None:
+    """Make clean pictures rainy: pairs for training or testing.
+
+    Writes OUT/input and OUT/target with pictures of equal names, and OUT/rain.jsonl with what fell
+    on each.
+    """
+    from dataclasses import asdict
+
+    from dpenet.data.synthesize import synthesize
+
+    count = 0
+    made = synthesize(clean, out, kind=kind, seed=seed, per_image=per_image)
+    for count, pair in enumerate(made, start=1):
+        if json:
+            emit_json({"name": pair.name, "source": str(pair.source), "rain": asdict(pair.rain)})
+        elif count % _STEP == 0:
+            say(f"{count} pairs")
+    say(f"{count} pairs in {out}")
 
 
 def _tell_progress(done: int, total: int) -> None:
