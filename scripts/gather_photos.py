@@ -34,7 +34,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 SOURCES = Path(__file__).with_name("photos.toml")
-SPLITS = ("train", "valid", "examples")
+SPLITS = ("train", "valid", "test", "examples")
 LICENCES = frozenset(
     {"LicenseRef-Public-Domain", "CC0-1.0", "CC-BY-2.0", "CC-BY-3.0", "CC-BY-4.0"}
     | {"CC-BY-SA-2.0", "CC-BY-SA-3.0", "CC-BY-SA-4.0"}
@@ -287,7 +287,7 @@ def gather(sources: list[Source], out: Path, cache: Path) -> list[dict[str, Any]
 def main() -> int:
     """Run the script; returns the exit code."""
     parser = argparse.ArgumentParser(description="Gather the free photos listed in photos.toml.")
-    parser.add_argument("out", type=Path, help="folder to write train, valid and examples to")
+    parser.add_argument("out", type=Path, help="folder to write train, valid, test and examples to")
     parser.add_argument("--cache", type=Path, help="folder for the packages (default: OUT/.cache)")
     arguments = parser.parse_args()
     out: Path = arguments.out

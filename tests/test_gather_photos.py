@@ -46,7 +46,7 @@ def test_no_scene_is_in_two_folders(gather: ModuleType) -> None:
     ("field", "value", "message"),
     [
         ("licence", "CC-BY-NC-2.0", "licence"),
-        ("split", "test", "split"),
+        ("split", "exam", "split"),
         ("name", "twice", "two photos"),
     ],
 )

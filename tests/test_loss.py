@@ -5,10 +5,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from dpenet.loss import comprehensive_loss, edge_loss, laplacian, ssim
+from dpenet.loss import comprehensive_loss, decibels_lacking, edge_loss, laplacian, ssim
 from dpenet.network import Stages
 
 
@@ -69,7 +69,8 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     offset = 0.1 * torch.sign(batch(1, 1, 12, 11, seed=3) - 0.5)
 
     def loss(stage1: Tensor, stage2: Tensor) -> Tensor:
-        return comprehensive_loss(Stages(stage1, stage2), target, l1_weight=0.7)
+        stages = Stages(stage1, stage2)
+        return comprehensive_loss(stages, target, l1_weight=0.7, psnr_weight=0.1)
 
     stages = [(target + offset * k).requires_grad_() for k in (1.0, -0.8)]
     assert torch.autograd.gradcheck(loss, stages)
@@ -97,6 +98,33 @@ def test_the_loss_is_the_stated_sum() -> None:
     assert comprehensive_loss(Stages(one, two), target, **only_l1).item() == pytest.approx(
         plain.item(), rel=1e-12
     )
+
+
+def test_lacking_decibels_are_those_of_scikit_image() -> None:
+    a, b = batch(3, 3, 16, 16, seed=1), batch(3, 3, 16, 16, seed=2)
+    a[0] = b[0] + 0.05 * (a[0] - b[0])  # one picture better than the others
+    psnr = [
+        peak_signal_noise_ratio(y.numpy(), x.numpy(), data_range=1)
+        for x, y in zip(a, b, strict=True)
+    ]
+    # The error at 40 dB is added to all of them: what is better than that lacks little.
+    reached = -10 * np.log10(10 ** (-np.array(psnr) / 10) + 1e-4)
+    assert decibels_lacking(a, b).item() == pytest.approx(40 - reached.mean(), rel=1e-9)
+    assert decibels_lacking(b, b).item() == pytest.approx(0, abs=1e-12)
+    stages = Stages(a, b)
+    only = {"ssim_weight": 0.0, "edge_weight": 0.0, "psnr_weight": 0.5}
+    assert comprehensive_loss(stages, b, **only).item() == pytest.approx(
+        0.5 * decibels_lacking(a, b).item()
+    )
+
+
+def test_every_picture_counts_alike_whatever_it_lacks() -> None:
+    target = torch.zeros(2, 3, 16, 16, dtype=torch.float64)
+    result = torch.stack([torch.full_like(target[0], 0.3), torch.full_like(target[0], 0.1)])
+    result.requires_grad_()
+    (gradient,) = torch.autograd.grad(decibels_lacking(result, target), result)
+    heavy, light = (gradient[i] * result[i] for i in range(2))  # of relative changes
+    assert heavy.sum().item() == pytest.approx(light.sum().item(), rel=0.02)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -19,6 +19,7 @@ from dpenet.network import Stages
 
 EDGE_WEIGHT = 0.05
 CHARBONNIER_EPS = 1e-3
+GOOD_DECIBELS = 40.0
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
 _PYRAMID_TAPS = (0.05, 0.25, 0.4, 0.25, 0.05)
@@ -79,6 +80,28 @@ def edge_loss(a: Tensor, b: Tensor) -> Tensor:
     return torch.sqrt(difference**2 + CHARBONNIER_EPS**2).mean()
 
 
+def decibels_lacking(a: Tensor, b: Tensor) -> Tensor:
+    """How far the PSNR of pictures lies below 40 dB, as a mean over the batch.
+
+    The logarithm makes every picture count alike, be its rain light or heavy (Chen et al., HINet,
+    CVPR Workshops 2021). Near 40 dB it saturates, and a perfect picture lacks nothing.
+
+    Args:
+        a: Pictures, (N, C, H, W), values in 0..1, H and W at least 1.
+        b: Pictures of the same shape.
+
+    Returns:
+        A scalar, at least 0.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    _check_shapes(a, b)
+    a, b = _at_least_float32(a), _at_least_float32(b)
+    error = (a - b).square().mean(dim=(1, 2, 3))
+    return (10 * torch.log10(error + 10 ** (-GOOD_DECIBELS / 10)) + GOOD_DECIBELS).mean()
+
+
 def laplacian(x: Tensor) -> Tensor:
     """One Laplacian-pyramid level of (N, C, H, W), the same shape."""
 
@@ -97,6 +120,7 @@ def comprehensive_loss(
     ssim_weight: float = 1.0,
     edge_weight: float = EDGE_WEIGHT,
     l1_weight: float = 0.0,
+    psnr_weight: float = 0.0,
 ) -> Tensor:
     """The paper's loss, summed over the two stages.
 
@@ -107,6 +131,8 @@ def comprehensive_loss(
         edge_weight: Weight of the edge loss (paper: 0.05).
         l1_weight: Weight of the mean absolute difference, which the paper does not use. SSIM
             hardly sees a change of brightness or colour; this term does.
+        psnr_weight: Weight of each decibel that a picture lacks (`decibels_lacking`), which the
+            paper does not use either.
 
     Returns:
         A scalar, at least 0. With the paper's weights its least value is 1e-4 (two edge terms).
@@ -123,6 +149,8 @@ def comprehensive_loss(
             total = total + edge_weight * edge_loss(stage, target)
         if l1_weight:
             total = total + l1_weight * (stage - target).abs().mean()
+        if psnr_weight:
+            total = total + psnr_weight * decibels_lacking(stage, target)
     return total
 
 

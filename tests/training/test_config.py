@@ -35,7 +35,7 @@ def test_the_defaults_are_the_papers_recipe(tmp_path: Path) -> None:
     [
         ("optimizer: {lr: 1}", r"no key 'optimizer' here; did you mean 'optimiser'"),
         ("optimiser: {learning_rate: 1}", r"optimiser: no key 'learning_rate'.*name, lr, betas"),
-        ("optimiser: {name: sgd}", r"optimiser\.name: .*'adam' or 'adamw'"),
+        ("optimiser: {name: sgd}", r"optimiser\.name: .*'adamw' or 'muon'"),
         ("data: {pairs: x, ptach: 64}", r"data: no key 'ptach' here; did you mean 'patch'"),
         ("data: {photos: x, rain: {kindd: heavy}}", r"data\.rain: no key 'kindd'.*'kind'"),
         ("data: {photos: x, layout: auto}", r"data: no key 'layout'"),

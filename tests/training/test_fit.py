@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from dpenet.errors import DataError, RecipeError, TrainingError
 from dpenet.network import DPENet
 from dpenet.training.callbacks import AtomicCheckpointIO, Status, TrainingInterruptedError
-from dpenet.training.config import Model, Recipe
+from dpenet.training.config import Distillation, Model, Recipe
 from dpenet.training.fit import choose_precision, fit, make_network
 from dpenet.training.module import TrainingModule
 from dpenet.zoo import load_weights
@@ -308,8 +309,70 @@ def test_a_network_starts_from_other_weights(tmp_path: Path) -> None:
     started = make_network(Model(init=str(path)), seed=0)
     assert started.n_ddrb == 2
     assert all(v.equal(network.state_dict()[k]) for k, v in started.state_dict().items())
-    with pytest.raises(RecipeError, match=r"model\.n_ddrb is 3, but .* has 2"):
-        make_network(Model(init=str(path), n_ddrb=3), seed=0)
+    with pytest.raises(RecipeError, match=r"model\.n_ddrb is 1, but .* has 2"):
+        make_network(Model(init=str(path), n_ddrb=1), seed=0)
+
+
+def test_a_network_grows_from_smaller_weights(tmp_path: Path) -> None:
+    small = DPENet(width=4, n_ddrb=2, n_erpab=1)
+    path = tmp_path / "small.safetensors"
+    write_weights(path, {k: v.numpy() for k, v in small.state_dict().items()}, {})
+    grown = make_network(Model(init=str(path), width=6, n_ddrb=3), seed=0)
+    assert (grown.width, grown.n_ddrb, grown.n_erpab) == (6, 3, 1)
+    x = torch.rand(1, 3, 24, 24)
+    with torch.no_grad():
+        torch.testing.assert_close(grown(x).stage2, small(x).stage2, atol=1e-5, rtol=0)
+
+
+def test_a_training_starts_from_another_recipe_s_which_is_trained_first(
+    tiny: MakeRecipe, tmp_path: Path
+) -> None:
+    first = tiny(output=tmp_path / "first", steps=3)
+    recipe = tmp_path / "first.yaml"
+    recipe.write_text(yaml.safe_dump(first.model_dump(mode="json", exclude_unset=True)))
+    second = tiny(steps=4, model={"init": str(recipe), "width": 6})
+    fit(second)
+    small, large = (load_weights(run.output / "last.safetensors") for run in (first, second))
+    assert (small.architecture.width, large.architecture.width) == (4, 6)
+    assert large.metadata["recipe"]["model"]["init"] == str(first.output / "last.safetensors")
+    before = everything(tmp_path / "first")
+    fit(tiny(steps=4, model={"init": str(recipe), "width": 6}), resume=True)
+    assert everything(tmp_path / "first") == before
+
+
+def test_a_student_learns_from_its_teacher(tiny: MakeRecipe, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    teacher = DPENet(6, 1, 1)
+    path = tmp_path / "teacher.safetensors"
+    write_weights(path, {k: v.numpy() for k, v in teacher.state_dict().items()}, {})
+    recipe = tiny(distillation={"teacher": str(path), "weight": 1.0})
+
+    def module(weight: float) -> TrainingModule:
+        distilled = recipe.model_copy(
+            update={"distillation": Distillation(teacher=str(path), weight=weight)}
+        )
+        student = make_network(recipe.model, 1)
+        return TrainingModule(
+            distilled, student, steps=1, steps_per_epoch=1, fingerprint="", teacher=teacher
+        )
+
+    x, clean = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    truth, both, taught = (float(module(w).loss((x, clean)).detach()) for w in (0, 0.5, 1))
+    assert both == pytest.approx((truth + taught) / 2, rel=1e-5)
+    with torch.no_grad():
+        target = teacher(x).stage2.clamp(0, 1)
+    plain = TrainingModule(
+        tiny(), make_network(recipe.model, 1), steps=1, steps_per_epoch=1, fingerprint=""
+    )
+    assert taught == pytest.approx(float(plain.loss((x, target)).detach()), rel=1e-5)
+    assert sum(p.numel() for p in module(1).parameters()) == sum(
+        p.numel() for p in plain.parameters()
+    ), "the teacher is not trained"
+
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    weights = load_weights(fit(recipe))
+    assert weights.architecture.width == 4
+    assert all(v.equal(before[k]) for k, v in teacher.state_dict().items())
 
 
 def test_small_output_weights_start_near_the_identity() -> None:

@@ -82,6 +82,8 @@ LAYS_OUT: dict[str, Callable[[Path, int], None]] = {
     "rain1400": rain1400,
     "heavyrain": heavyrain,
     "folders": two_folders,
+    "growth-1": photos,
+    "growth-2": photos,
     "universal": photos,
     "short": photos,
     "smoke": photos,
@@ -118,7 +120,7 @@ def test_a_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
         + [f"output={tmp_path / 'run'}", f"model.init={init}", "epochs=null", "steps=2"]
         + ["validation.folder=null"]
         + [f"validation.folder={held_out}"]
-        + ([] if recipe.model.init else ["model.width=4", "model.n_ddrb=1", "model.n_erpab=1"]),
+        + ["model.width=6", "model.n_ddrb=1", "model.n_erpab=1"],
     )
     best = fit(small)
     assert load_weights(best).metadata["recipe"]["schedule"] == recipe.schedule.model_dump(

@@ -36,7 +36,9 @@ class Model(Section):
 
     Attributes:
         width, n_ddrb, n_erpab: See `dpenet.network.DPENet`.
-        init: A model of the zoo or a weights file to start from; random weights if None.
+        init: A model of the zoo or a weights file to start from, or a recipe (.yaml) that is
+            trained first; random weights if None. A larger network than that is grown from it
+            (`dpenet.training.growth`).
         output_scale: Factor on the random weights of both output layers. The default starts as
             PyTorch does; 0.1 starts near the identity, which saves the first few hundred steps.
     """
@@ -150,13 +152,14 @@ class Validation(Section):
 
 
 class Optimiser(Section):
-    """Adam or AdamW, with PyTorch's meaning of each number.
+    """Adam, AdamW or Muon, with PyTorch's meaning of each number.
 
     Attributes:
+        name: muon learnt twice as much from as many pictures as adamw (docs/training.md).
         clip: Greatest norm of the whole gradient; None does not clip.
     """
 
-    name: Literal["adam", "adamw"] = "adam"
+    name: Literal["adam", "adamw", "muon"] = "adam"
     lr: float = Field(default=1e-3, gt=0)
     betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: NonNegativeFloat = 0.0
@@ -169,6 +172,20 @@ class Loss(Section):
     ssim: NonNegativeFloat = 1.0
     edge: NonNegativeFloat = EDGE_WEIGHT
     l1: NonNegativeFloat = 0.0
+    psnr: NonNegativeFloat = 0.0
+
+
+class Distillation(Section):
+    """Learning from a larger network besides the truth.
+
+    Attributes:
+        teacher: A model of the zoo or a weights file, or a recipe (.yaml) that is trained first.
+        weight: Share of the loss that compares with the teacher's result; the rest compares with
+            the clean picture.
+    """
+
+    teacher: str
+    weight: Share = 0.5
 
 
 class Recipe(Section):
@@ -192,6 +209,7 @@ class Recipe(Section):
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = MultiStep()
     loss: Loss = Loss()
+    distillation: Distillation | None = None
     epochs: PositiveInt | None = None
     steps: PositiveInt | None = None
     ema: float | None = Field(default=None, gt=0, lt=1)

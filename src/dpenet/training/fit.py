@@ -25,6 +25,7 @@ from dpenet.network import DPENet
 from dpenet.training.callbacks import (
     BEST_WEIGHTS,
     LAST,
+    LAST_WEIGHTS,
     AtomicCheckpointIO,
     Checkpoints,
     ExponentialAverage,
@@ -32,8 +33,9 @@ from dpenet.training.callbacks import (
     Progress,
     Status,
 )
-from dpenet.training.config import Model, Recipe
+from dpenet.training.config import Distillation, Model, Recipe, load_recipe
 from dpenet.training.dataset import Batches, TrainingSet, ValidationSet
+from dpenet.training.growth import grow
 from dpenet.training.module import TrainingModule
 from dpenet.training.sources import open_sources
 from dpenet.zoo import load_weights
@@ -63,7 +65,8 @@ def fit(
 
     Writes into ``recipe.output``: ``last.ckpt`` (what resuming needs), ``best.safetensors`` and
     ``last.safetensors`` (weights that every command accepts as a model), ``csv/`` and
-    ``tensorboard/`` (curves and pictures). Under torchrun, all processes train together.
+    ``tensorboard/`` (curves and pictures). Under torchrun, all processes train together. Where
+    the recipe names another one, that is trained first, or finished if it was interrupted.
 
     Args:
         recipe: What to train, on what, and how.
@@ -79,6 +82,7 @@ def fit(
         TrainingError: If there is a training in the output already, the loss is not finite, the
             disk is full, or (`TrainingInterruptedError`) a signal ended it.
     """
+    recipe = _with_trained_parts(recipe, report)
     last = recipe.output / LAST
     if last.exists() and not resume:
         raise TrainingError(
@@ -95,6 +99,25 @@ def fit(
             "room, then --resume goes on from it"
         ) from error
     return recipe.output / BEST_WEIGHTS
+
+
+def _with_trained_parts(recipe: Recipe, report: Callable[[Status], None]) -> Recipe:
+    """The recipe with weights wherever it names another recipe, which is trained first."""
+
+    def weights(of: str) -> str:
+        if Path(of).suffix not in (".yaml", ".yml"):
+            return of
+        first = load_recipe(Path(of))
+        fit(first, resume=True, report=report)
+        return str(first.output / LAST_WEIGHTS)
+
+    changes: dict[str, Any] = {}
+    if recipe.model.init is not None:
+        changes["model"] = recipe.model.model_copy(update={"init": weights(recipe.model.init)})
+    if recipe.distillation is not None:
+        teacher = {"teacher": weights(recipe.distillation.teacher)}
+        changes["distillation"] = recipe.distillation.model_copy(update=teacher)
+    return recipe.model_copy(update=changes)
 
 
 def _fit(recipe: Recipe, checkpoint: Path | None, report: Callable[[Status], None]) -> None:
@@ -117,6 +140,7 @@ def _fit(recipe: Recipe, checkpoint: Path | None, report: Callable[[Status], Non
         steps=batches.steps,
         steps_per_epoch=batches.steps_per_epoch,
         fingerprint=training.fingerprint,
+        teacher=_load_teacher(recipe.distillation),
     )
     average = ExponentialAverage(recipe.ema) if recipe.ema else None
     images_per_step = data.batch * processes.count
@@ -210,28 +234,37 @@ def make_network(model: Model, seed: int) -> DPENet:
     """The network of a recipe with its first weights.
 
     Raises:
-        RecipeError: If the recipe states another architecture than that of its initial weights.
+        RecipeError: If the recipe states a smaller architecture than that of its initial weights.
         ModelError: If the initial weights cannot be found or read.
     """
-    if model.init is None:
-        torch.manual_seed(seed)
-        network = DPENet(model.width, model.n_ddrb, model.n_erpab)
-        with torch.no_grad():
-            for output in (network.outconv1, network.outconv2):
-                for weight in output.parameters():
-                    weight.mul_(model.output_scale)
-        return network
-    weights = load_weights(model.init)
-    of_weights = weights.architecture
-    for key in ("width", "n_ddrb", "n_erpab"):
-        stated, found = getattr(model, key), getattr(of_weights, key)
-        if key in model.model_fields_set and stated != found:
-            raise RecipeError(
-                f"model.{key} is {stated}, but {model.init} has {found}: leave model.{key} out"
-            )
-    network = DPENet(of_weights.width, of_weights.n_ddrb, of_weights.n_erpab)
-    network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in weights.state.items()})
+    initial = load_weights(model.init) if model.init is not None else None
+    size = {key: getattr(model, key) for key in ("width", "n_ddrb", "n_erpab")}
+    if initial is not None:
+        for key, stated in size.items():
+            found = getattr(initial.architecture, key)
+            if key not in model.model_fields_set:
+                size[key] = found
+            elif stated < found:
+                raise RecipeError(
+                    f"model.{key} is {stated}, but {model.init} has {found}: leave model.{key} "
+                    "out, or state a larger one to grow the network"
+                )
+    torch.manual_seed(seed)
+    network = DPENet(**size)
+    with torch.no_grad():
+        for output in (network.outconv1, network.outconv2):
+            for weight in output.parameters():
+                weight.mul_(model.output_scale)
+    if initial is not None:
+        grow(network, {k: torch.from_numpy(v.copy()) for k, v in initial.state.items()})
     return network
+
+
+def _load_teacher(distillation: Distillation | None) -> DPENet | None:
+    if distillation is None:
+        return None
+    teacher = make_network(Model(init=distillation.teacher), seed=0)
+    return teacher.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def choose_precision(wanted: Literal["auto", "fp32", "bf16"]) -> Precision:

@@ -13,8 +13,10 @@ from torch import Tensor
 from dpenet.errors import RecipeError, TrainingError
 from dpenet.loss import comprehensive_loss
 from dpenet.metrics import DEFAULT_PROTOCOL, score
-from dpenet.network import DPENet
+from dpenet.network import DPENet, Stages
 from dpenet.training.config import Recipe
+from dpenet.training.convolution import accelerate
+from dpenet.training.optimiser import make_optimiser
 
 Batch = tuple[Tensor, Tensor]  # rainy, clean; each (N, 3, H, W), RGB in 0..1
 # What may change when a training goes on: none of it changes what the steps so far have done.
@@ -28,13 +30,21 @@ class TrainingModule(pl.LightningModule):
     Args:
         recipe: The recipe.
         network: What to train.
+        teacher: What it also learns from, if the recipe distils.
         steps: Length of the whole training.
         steps_per_epoch: Of all processes together.
         fingerprint: Of the training pictures; a checkpoint of other pictures is refused.
     """
 
     def __init__(
-        self, recipe: Recipe, network: DPENet, *, steps: int, steps_per_epoch: int, fingerprint: str
+        self,
+        recipe: Recipe,
+        network: DPENet,
+        *,
+        steps: int,
+        steps_per_epoch: int,
+        fingerprint: str,
+        teacher: DPENet | None = None,
     ) -> None:
         super().__init__()
         self.recipe, self.steps, self.steps_per_epoch = recipe, steps, steps_per_epoch
@@ -42,16 +52,35 @@ class TrainingModule(pl.LightningModule):
         self.memory_format = (
             torch.channels_last if recipe.channels_last else torch.contiguous_format
         )
+        accelerate(network)
         self.network = cast(DPENet, network.to(memory_format=self.memory_format))  # type: ignore[call-overload]
+        # In a tuple, so that its weights are neither trained nor saved.
+        self._teacher = (teacher,)
         self._sums: Tensor = torch.zeros(5)
 
     def loss(self, batch: Batch) -> Tensor:
         """The recipe's loss of a batch, a scalar."""
         rainy, clean = batch
-        stages = self.network(rainy.contiguous(memory_format=self.memory_format))
+        rainy = rainy.contiguous(memory_format=self.memory_format)
+        stages = self.network(rainy)
+        (teacher,) = self._teacher
+        distillation = self.recipe.distillation
+        if teacher is None or distillation is None:
+            return self._distance(stages, clean)
+        with torch.no_grad():
+            taught = teacher.to(self.device)(rainy).stage2.clamp(0, 1)
+        share = distillation.weight
+        return (1 - share) * self._distance(stages, clean) + share * self._distance(stages, taught)
+
+    def _distance(self, stages: Stages, target: Tensor) -> Tensor:
         weights = self.recipe.loss
         return comprehensive_loss(
-            stages, clean, ssim_weight=weights.ssim, edge_weight=weights.edge, l1_weight=weights.l1
+            stages,
+            target,
+            ssim_weight=weights.ssim,
+            edge_weight=weights.edge,
+            l1_weight=weights.l1,
+            psnr_weight=weights.psnr,
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -95,11 +124,7 @@ class TrainingModule(pl.LightningModule):
         return {"protocol": DEFAULT_PROTOCOL, **values}
 
     def configure_optimizers(self) -> Any:
-        o = self.recipe.optimiser
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[o.name]
-        optimiser = kind(
-            self.network.parameters(), lr=o.lr, betas=o.betas, weight_decay=o.weight_decay
-        )
+        optimiser = make_optimiser(self.network, self.recipe.optimiser)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser,
             lambda step: self.recipe.schedule.factor(step, self.steps, self.steps_per_epoch),
