@@ -11,8 +11,8 @@ from pathlib import Path
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
-    """Write to a temporary name beside the target, which takes its place only on success.
+def atomic_path(target: Path, folder: Path | None = None) -> Iterator[Path]:
+    """Write to a temporary name, which takes the place of the target only on success.
 
     Readers see the old file or the complete new one, never a part. The data are on the disk
     before the name changes, so that a power cut cannot leave an empty file under it. A replaced
@@ -20,15 +20,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     Args:
         target: The file to create or replace. Its folder must exist.
+        folder: Where the temporary file lies, on the same file system; by default beside it.
 
     Yields:
-        A hidden, empty file in the same folder, with the suffix of the target.
+        A hidden, empty file in that folder, with the suffix of the target.
 
     Raises:
         OSError: As the file system has it; the target is then untouched, the temporary file gone.
     """
     name = f".{target.stem[:40]}-{secrets.token_hex(4)}{target.suffix}"
-    temporary = target.with_name(name)
+    temporary = (target.parent if folder is None else folder) / name
     # Not tempfile: its files are private (0600) whatever the umask says.
     temporary.touch(exist_ok=False)
     try:

@@ -12,10 +12,11 @@ import pyvips
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile, IptcImagePlugin, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, ImageFile, IptcImagePlugin, PngImagePlugin
 
-from dpenet.media.images import Picture, encode_picture, read_picture
-from dpenet.media.metadata import Metadata, exif_of_tiff, tiff_directory, upright
+from dpenet.media.directories import tiff_directory
+from dpenet.media.images import Picture, encode_picture, read_picture, with_pixels
+from dpenet.media.metadata import Metadata, Thumbnail, exif_of_tiff, upright
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><note>&#252;</note></x:xmpmeta>'
@@ -28,7 +29,7 @@ PLACE = {1: "N", 2: (48.0, 51.0, 29.5), 3: "E", 4: (2.0, 17.0, 40.0)}
 IPTC = b"\x1c\x02\x78\x00\x05rainy\x1c\x02\x50\x00\x02me"
 RESOURCES = b"8BIM\x03\xf3\x03abc" + struct.pack(">I", 3) + b"xyz\0"  # named, odd sizes
 RESOURCES += b"8BIM\x04\x04\0\0" + struct.pack(">I", len(IPTC)) + IPTC + b"\0"
-HOLDERS = ("jpeg", "png", "webp", "tiff")
+HOLDERS = ("jpeg", "png", "webp", "tiff", "avif")
 
 
 def exif(order: str = "<", **more: Any) -> Image.Exif:
@@ -83,13 +84,13 @@ def test_metadata_is_kept_across_formats(
     assert before[0x010F] == "Maker"
     for tag, value in before.items():
         assert after[tag] == pytest.approx(value) if isinstance(value, float) else value, tag
-    if "webp" not in (name, target):  # it has no resolution but EXIF's
+    if not {"webp", "avif"} & {name, target}:  # they have no resolution but EXIF's
         assert image.info["dpi"] == pytest.approx((300, 150), abs=0.02)
 
 
 def test_exif_of_every_kind_is_read(photo: NDArray[np.uint8]) -> None:
     """The check above compares what Pillow wrote; this one what was meant."""
-    for name in ("jpeg", "png", "webp"):
+    for name in ("jpeg", "png", "webp", "avif"):
         said = described(encode_picture(read_picture(source(name, photo, exif())), "tiff"))
         for tag, value in (FIRST | DATE | INNER | INNER_MORE | PLACE).items():
             assert said[tag] == (pytest.approx(value) if isinstance(value, float) else value)
@@ -159,26 +160,81 @@ def test_iptc_is_kept(photo: NDArray[np.uint8], name: str, target: str) -> None:
         assert (found[2, 120], found[2, 80]) == (b"rainy", b"me")
 
 
-def test_the_thumbnail_of_the_rainy_picture_is_dropped(photo: NDArray[np.uint8]) -> None:
-    thumbnail = io.BytesIO()
-    Image.fromarray(photo[:16, :16]).save(thumbnail, "jpeg")
-    block = exif().tobytes().removeprefix(b"Exif\0\0")
+def with_thumbnail(block: bytes, jpeg: bytes) -> bytes:
+    """An EXIF block with a second directory, which points at a thumbnail behind it."""
     (count,) = struct.unpack_from("<H", block, 8)
     link = 10 + 12 * count
-    place, size = len(block) + 30, len(thumbnail.getvalue())
-    second = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, place, 0x0202, 4, 1, size, 0)
-    block = block[:link] + struct.pack("<I", len(block)) + block[link + 4 :] + second
-    block += thumbnail.getvalue()
-    buffer = io.BytesIO()
+    place = len(block) + 42
+    second = struct.pack("<HHHIHH", 3, 0x0112, 3, 1, 6, 0)
+    second += struct.pack("<HHIIHHIII", 0x0201, 4, 1, place, 0x0202, 4, 1, len(jpeg), 0)
+    return block[:link] + struct.pack("<I", len(block)) + block[link + 4 :] + second + jpeg
+
+
+def thumbnail_of(data: bytes) -> Image.Image | None:
+    """As libexif finds it."""
+    image = pyvips.Image.new_from_buffer(data, "")
+    if not image.get_typeof("jpeg-thumbnail-data"):
+        return None
+    return Image.open(io.BytesIO(bytes(image.get("jpeg-thumbnail-data"))))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("target", ["jpeg", "png", "webp", "avif"])
+def test_the_thumbnail_shows_the_new_picture(
+    photo: NDArray[np.uint8], target: str, orientation: int
+) -> None:
+    old, buffer = io.BytesIO(), io.BytesIO()
+    Image.fromarray(photo).save(old, "jpeg")
+    block = exif(orientation=orientation).tobytes().removeprefix(b"Exif\0\0")
+    block = with_thumbnail(block, old.getvalue())
     Image.fromarray(photo).save(buffer, "jpeg", exif=b"Exif\0\0" + block)
+    assert thumbnail_of(buffer.getvalue()) is not None
 
-    def has_thumbnail(data: bytes) -> bool:  # by libexif
-        return bool(pyvips.Image.jpegload_buffer(data).get_typeof("jpeg-thumbnail-data"))
-
-    assert has_thumbnail(buffer.getvalue())
-    encoded = encode_picture(read_picture(buffer.getvalue()))
-    assert not has_thumbnail(encoded)
+    rainy = read_picture(buffer.getvalue())
+    encoded = encode_picture(with_pixels(rainy, 255 - rainy.pixels), target)
+    shown = thumbnail_of(encoded)
+    assert shown is not None
+    wanted = 255 - rainy.pixels
+    assert shown.size == wanted.shape[1::-1]  # it is smaller than a thumbnail may be
+    assert np.abs(np.asarray(shown).astype(int) - wanted).mean() < 6
+    assert old.getvalue()[-200:-100] not in encoded
     assert described(encoded)[0x010F] == "Maker"
+    # Of the same length, so that all else is where it was.
+    assert len(read_picture(encoded).info.exif or b"") == len(block)
+    if target != "png":  # of which Pillow hides it
+        inner = Image.open(io.BytesIO(encoded)).getexif().get_ifd(ExifTags.IFD.IFD1)
+        assert inner[0x0112] == 1
+
+
+def test_a_thumbnail_without_room_is_dropped(photo: NDArray[np.uint8]) -> None:
+    block = with_thumbnail(exif().tobytes().removeprefix(b"Exif\0\0"), b"\xff\xd8 tiny \xff\xd9")
+    patched, thumbnail = upright(block, 61, 83)
+    assert isinstance(thumbnail, Thumbnail)
+    info = Metadata(exif=patched, thumbnail=thumbnail)
+    encoded = encode_picture(Picture(photo, info=info), "jpeg")
+    assert thumbnail_of(encoded) is None
+    assert b" tiny " not in encoded
+    assert described(encoded)[0x010F] == "Maker"
+
+
+def test_thumbnails_among_the_resources_of_adobe_are_dropped(photo: NDArray[np.uint8]) -> None:
+    buffer = io.BytesIO()
+    thumbnail = b"8BIM\x04\x0c\0\0" + struct.pack(">I", 5) + b"small\0"
+    Image.fromarray(photo).save(
+        buffer, "jpeg", extra=segment(0xED, b"Photoshop 3.0\0" + thumbnail + RESOURCES)
+    )
+    assert read_picture(buffer.getvalue()).info.photoshop == RESOURCES
+
+
+@pytest.mark.parametrize(
+    "form", [b'tiff:Orientation="6"', b"<tiff:Orientation>6</tiff:Orientation>"]
+)
+def test_xmp_says_that_the_picture_is_upright(photo: NDArray[np.uint8], form: bytes) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, "jpeg", exif=exif(orientation=6), xmp=XMP + form)
+    picture = read_picture(buffer.getvalue())
+    assert picture.pixels.shape == (83, 61, 3)
+    assert picture.info.xmp == XMP + form.replace(b"6", b"1")
 
 
 def test_a_block_too_long_for_jpeg_is_left_out() -> None:
@@ -195,7 +251,7 @@ def test_damaged_exif_never_breaks_a_picture(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 6))):
         block[data.draw(st.integers(0, len(block) - 1))] = data.draw(st.integers(0, 255))
     damaged = bytes(block[: data.draw(st.integers(0, len(block)))])
-    patched = upright(damaged, 10, 10)
+    patched, _ = upright(damaged, 10, 10)
     assert patched is None or len(patched) == len(damaged)
     exif_of_tiff(tiff_directory(damaged))
     pixels = np.full((4, 4, 3), 77, np.uint8)

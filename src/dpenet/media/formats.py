@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from dpenet.errors import PictureError
 
@@ -16,31 +20,50 @@ class Format:
     Attributes:
         name: As in ``Picture.format``.
         suffixes: Those that choose it, in lower case.
-        sixteen_bit: Whether it holds 16-bit samples; otherwise they are reduced to 8.
+        samples: The types of samples that it holds, as numpy names them, the deepest last; others
+            become the next that is not deeper, or the first.
         alpha: Whether it holds transparency; otherwise the picture is laid on white.
+        pages: What it holds if it can hold more than one picture: ``"pages"`` or ``"frames"``.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    sixteen_bit: bool
+    samples: tuple[str, ...]
     alpha: bool
+    pages: str | None = None
+
+    @property
+    def sixteen_bit(self) -> bool:
+        """Whether it holds 16-bit samples."""
+        return "uint16" in self.samples
+
+    def sample_type(self, held: np.dtype[Any]) -> np.dtype[Any]:
+        """The type of its samples for a picture of another."""
+        types = [np.dtype(name) for name in self.samples]
+        return max((t for t in types if t.itemsize <= held.itemsize), default=types[0])
 
 
+_8, _16 = ("uint8",), ("uint8", "uint16")
 FORMATS = {
     format_.name: format_
     for format_ in (
-        Format("png", (".png",), sixteen_bit=True, alpha=True),
-        Format("jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), sixteen_bit=False, alpha=False),
-        Format("tiff", (".tif", ".tiff"), sixteen_bit=True, alpha=True),
-        Format("webp", (".webp",), sixteen_bit=False, alpha=True),
-        Format("bmp", (".bmp", ".dib"), sixteen_bit=False, alpha=True),
-        Format("gif", (".gif",), sixteen_bit=False, alpha=True),
-        Format("ppm", (".ppm", ".pgm", ".pnm"), sixteen_bit=True, alpha=False),
+        Format("png", (".png",), _16, alpha=True),
+        Format("jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), _8, alpha=False),
+        Format("tiff", (".tif", ".tiff"), (*_16, "float32"), alpha=True, pages="pages"),
+        Format("webp", (".webp",), _8, alpha=True, pages="frames"),
+        # Of 16 bits, it keeps 12.
+        Format("avif", (".avif",), _16, alpha=True),
+        Format("bmp", (".bmp", ".dib"), _8, alpha=True),
+        Format("gif", (".gif",), _8, alpha=True, pages="frames"),
+        Format("ppm", (".ppm", ".pgm", ".pnm"), _16, alpha=False),
+        Format("pfm", (".pfm",), ("float32",), alpha=False),
     )
 }
 WRITTEN = {suffix: format_ for format_ in FORMATS.values() for suffix in format_.suffixes}
 # What a folder is searched for. Files named one by one may have any suffix, or none.
-READ = frozenset(WRITTEN) | {".avif", ".heic", ".heif", ".j2k", ".jp2", ".tga"}
+READ = frozenset(WRITTEN) | {".heic", ".heif", ".hif", ".j2k", ".jp2", ".tga"}
+
+_PHOTO_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 
 _SIGNATURES = (
     ("png", rb"\x89PNG\r\n\x1a\n"),
@@ -50,16 +73,41 @@ _SIGNATURES = (
     ("gif", rb"GIF8[79]a"),
     ("bmp", rb"BM"),
     ("ppm", rb"P[56]\s"),
-    ("heif", rb"....ftyp(?:avi[fs]|hei[cfmsx]|hev[cx]|mif1|msf1)"),
+    ("pfm", rb"P[Ff]\s"),
 )
+# The brands of ISO 23008-12 and of the AVIF specification; a file lists all that it conforms to.
+_BRANDS = {"avif": {b"avif", b"avis"}, "heic": {b"heic", b"heix", b"heim", b"heis", b"hevc"}}
 
 
-def sniff(data: bytes) -> str | None:
+def sniff(data: bytes | mmap) -> str | None:
     """The format that the first bytes of a file tell, or None if it is not one of the usual."""
     for name, signature in _SIGNATURES:
         if re.match(signature, data, re.DOTALL):
             return name
+    if data[4:8] == b"ftyp":
+        size = min(int.from_bytes(data[:4], "big"), 256)
+        brands = {bytes(data[at : at + 4]) for at in range(8, size, 4)}
+        for name, known in _BRANDS.items():
+            if brands & known:
+                return name
     return None
+
+
+def default_format(name: str) -> str:
+    """The format that a picture is written in if none is asked for.
+
+    Its own where that can be written. A HEIC photo becomes a JPEG, which is what phones and photo
+    programs make of it when they pass it on; anything else becomes a PNG.
+
+    Args:
+        name: As in ``Picture.format``.
+    """
+    return name if name in FORMATS else "jpeg" if name == "heic" else "png"
+
+
+def written_suffix(suffix: str) -> str:
+    """The suffix of a result, for the lower-case suffix of a source that is only read."""
+    return ".jpg" if suffix in _PHOTO_SUFFIXES else ".png"
 
 
 def format_for(path: Path) -> Format:

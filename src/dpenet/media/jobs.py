@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from glob import glob, has_magic
+from glob import has_magic
 from itertools import takewhile
 from pathlib import Path
 
 from dpenet.errors import PictureError, UsageError
-from dpenet.media.formats import READ, WRITTEN, format_for
+from dpenet.media.containers import SUFFIXES, is_clip
+from dpenet.media.formats import READ, WRITTEN, format_for, written_suffix
 
 RESULT, RAIN = ".derained", ".rain"
 """What stands before the suffix of a result, and of the layer of rain taken from it."""
+COMPARE, PREVIEW = ".compare", ".preview"
+"""What stands before the suffix of a comparison with the input, and of a few frames of a clip."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,23 @@ class Job:
         source: The file to read, or None for standard input.
         target: The file to write, or None for standard output.
         rain: The file for the removed rain, or None if it is not asked for.
+        compare: The files that show before and after together: pages or pictures.
     """
 
     source: Path | None
     target: Path | None
     rain: Path | None
+    compare: tuple[Path, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """All files to write."""
+        return tuple(path for path in (self.target, self.rain, *self.compare) if path is not None)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether result and comparisons exist. The rain does then: it is written before them."""
+        return self.target is not None and all(p.exists() for p in (self.target, *self.compare))
 
 
 @dataclass(frozen=True)
@@ -47,11 +64,14 @@ def plan_jobs(
     suffix: str = RESULT,
     recursive: bool = False,
     save_rain: bool = False,
+    compare: Sequence[str] = (),
+    watched: bool = False,
 ) -> list[Job]:
     """Decide for each picture where its result goes. No picture is read, nothing is written.
 
     Folders and patterns give the pictures in them in natural order, without hidden files, earlier
-    results, and what lies in the output folder. Formats that are only read become PNG.
+    results, and what lies in the output folder. Links to pictures are followed; those to folders
+    only where they are named, so that no loop is walked. Formats that are only read become PNG.
 
     Args:
         inputs: Files, folders, patterns (``"*.jpg"``, ``"photos/**/*.png"``), or ``-`` alone for
@@ -62,6 +82,9 @@ def plan_jobs(
         suffix: What results beside the inputs carry before their suffix.
         recursive: Whether folders are searched below their first level.
         save_rain: Whether the removed rain is written too.
+        compare: Suffixes of the comparisons to write: ``.html``, ``.png``.
+        watched: Whether this is one of many looks at inputs that fill up. Then there may be no
+            picture yet, and jobs that clash are in the list: see `find_clashes`.
 
     Returns:
         The jobs in the order of the inputs, each picture once.
@@ -77,10 +100,14 @@ def plan_jobs(
     piped = "-" in inputs
     if piped and len(inputs) > 1:
         raise UsageError("- (standard input) is one picture and cannot go with other inputs")
-    found = [] if piped else _find(inputs, suffix, recursive, Path(out) if out else None)
+    try:
+        found = [] if piped else _find(inputs, suffix, recursive, watched, out)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be searched: {error.strerror}") from error
     if piped and out is None:
         out = "-"
-    if out is not None and (folder := _folder(out, single=piped or len(found) == 1)):
+    single = piped or (len(found) == 1 and not watched)
+    if out is not None and (folder := _folder(out, single)):
         if piped:
             raise UsageError(f"a picture from standard input has no name to keep; give a file, "
                              f"not the folder {folder}")  # fmt: skip
@@ -88,36 +115,101 @@ def plan_jobs(
     elif out is None:
         targets = [_marked(_written(one.path), suffix) for one in found]
     else:
-        if len(found) > 1:
-            raise UsageError(f"-o {out} is one file, but there are {len(found)} pictures; "
-                             "name a folder")  # fmt: skip
+        if not single:
+            many = f"there are {len(found)}" if len(found) > 1 else "there may be many"
+            raise UsageError(f"-o {out} is one file, but {many} pictures; name a folder")
         targets = [None if out == "-" else Path(out)]
     sources = [None] if piped else [one.path for one in found]
-    jobs = [
-        Job(source, target, _rain(source, target, beside=out is None) if save_rain else None)
-        for source, target in zip(sources, targets, strict=True)
-    ]
-    _refuse_clashes(jobs)
+    jobs = []
+    for source, target in zip(sources, targets, strict=True):
+        # What goes with a result beside its source is named after the source.
+        origin = _written(source) if out is None and source else target
+        rain = _beside(origin, RAIN) if save_rain else None
+        pages = tuple(_beside(origin, COMPARE, suffix) for suffix in compare)
+        jobs.append(Job(source, target, rain, pages))
+    if not watched:
+        for problem in find_clashes(jobs).values():
+            raise UsageError(problem)
     return jobs
 
 
-def _find(inputs: Sequence[str], suffix: str, recursive: bool, out: Path | None) -> list[_Found]:
+def find_clashes(jobs: Sequence[Job]) -> dict[Job, str]:
+    """The jobs that must not be done, and why: they would write over an input or a result."""
+    real = _real_paths()
+    inputs = {real(job.source) for job in jobs if job.source}
+    made: dict[str, Path | None] = {}
+    clashes: dict[Job, str] = {}
+    for job in jobs:
+        for output in job.outputs:
+            place = real(output)
+            if place in inputs:
+                clashes[job] = (
+                    f"{job.source}: its result {output} would replace an input; "
+                    "choose another folder or suffix"
+                )
+            elif place in made:
+                clashes[job] = (
+                    f"{made[place]} and {job.source} would both be written to {output}; "
+                    "rename one, or derain them apart"
+                )
+            else:
+                made[place] = job.source
+    return clashes
+
+
+def is_many(text: str) -> bool:
+    """Whether an input is a folder or a pattern, in which there may be more one day."""
+    return Path(text).is_dir() or has_magic(text)
+
+
+def check_writable(jobs: Iterable[Job]) -> None:
+    """Check that there can be files where the jobs will write theirs, before any work is done.
+
+    Raises:
+        PictureError: If in one of the folders, or where it would be made, there can be none.
+    """
+    for folder in {output.parent for job in jobs for output in job.outputs}:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        try:
+            tempfile.TemporaryFile(dir=there).close()
+        except OSError as error:
+            raise PictureError(
+                f"{folder}: nothing can be written there: {error.strerror}; name another with -o"
+            ) from error
+
+
+def _real_paths() -> Callable[[Path], str]:
+    """What follows all links in a path; the folders of many files are looked at once."""
+    real_folder = functools.cache(os.path.realpath)
+
+    def real(path: Path) -> str:
+        if path.is_symlink():
+            return os.path.realpath(path)
+        return os.path.join(real_folder(path.parent), path.name)  # noqa: PTH118
+
+    return real
+
+
+def _find(
+    inputs: Sequence[str], suffix: str, recursive: bool, watched: bool, out: str | None
+) -> list[_Found]:
     found: dict[Path, _Found] = {}
     missing = []
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            pictures = _in_folder(path, recursive)
+            root, pictures = path, _in_folder(path, recursive)
         elif path.exists():
             found.setdefault(path.absolute(), _Found(path, Path(path.name)))
             continue
         elif has_magic(text):
-            pictures = _in_pattern(text)
+            root, pictures = _in_pattern(path)
         else:
             missing.append(text)
             continue
-        pictures = [one for one in pictures if not _is_left_out(one, suffix, out)]
-        if not pictures:
+        inner = _inner(root, out)
+        pictures = [one for one in pictures if not _is_left_out(one, suffix, inner)]
+        if not pictures and not watched:
             deeper = "" if recursive else " (folders inside folders are searched with --recursive)"
             raise UsageError(f"{text}: there is no picture to derain{deeper}")
         for one in pictures:
@@ -131,7 +223,7 @@ def _find(inputs: Sequence[str], suffix: str, recursive: bool, out: Path | None)
 
 def _in_folder(folder: Path, recursive: bool) -> list[_Found]:
     def refuse(error: OSError) -> None:
-        raise UsageError(f"{error.filename}: cannot be searched: {error.strerror}") from error
+        raise error
 
     found = []
     for root, folders, files in os.walk(folder, onerror=refuse):
@@ -141,28 +233,40 @@ def _in_folder(folder: Path, recursive: bool) -> list[_Found]:
     return found
 
 
-def _in_pattern(pattern: str) -> list[_Found]:
-    fixed = Path(*takewhile(lambda part: not has_magic(part), Path(pattern).parts))
-    matches = sorted(map(Path, glob(pattern, recursive=True)), key=lambda p: _natural(str(p)))  # noqa: PTH207
-    return [_Found(path, path.relative_to(fixed)) for path in matches if path.is_file()]
+def _in_pattern(pattern: Path) -> tuple[Path, list[_Found]]:
+    """The folder that a pattern starts from, and the files that it matches."""
+    fixed = Path(*takewhile(lambda part: not has_magic(part), pattern.parts))
+    try:
+        # Unlike that of `glob`, this ** does not follow links into a loop.
+        matches = [str(path) for path in fixed.glob(str(pattern.relative_to(fixed)))]
+    except ValueError as error:
+        raise UsageError(f"{pattern}: {error}") from error
+    paths = map(Path, sorted(matches, key=_natural))
+    return fixed, [_Found(path, path.relative_to(fixed)) for path in paths if path.is_file()]
 
 
-def _is_left_out(one: _Found, suffix: str, out: Path | None) -> bool:
+def _inner(root: Path, out: str | None) -> tuple[str, ...]:
+    """The way from a folder to an output folder below it; nothing if it lies elsewhere."""
+    real = Path(os.path.realpath(root))
+    output = Path(os.path.realpath(out)) if out else real
+    return output.relative_to(real).parts if real in output.parents else ()
+
+
+def _is_left_out(one: _Found, suffix: str, inner: tuple[str, ...]) -> bool:
     """Whether a search passes over a file: no picture, hidden, a result, or in the output."""
-    if one.path.suffix.lower() not in READ or _origins(one.path, suffix):
+    kind = one.path.suffix.lower()
+    wanted = kind in READ or (kind in SUFFIXES and is_clip(one.path))
+    if not wanted or _origins(one.path, suffix):
         return True
-    if any(part.startswith(".") for part in one.place.parts):
+    parts = one.place.parts
+    if inner and parts[: len(inner)] == inner:
         return True
-    # Only an output folder below the searched one; the reverse is no reason to leave out a file.
-    here = one.path.parent.resolve()
-    folders = [here, *here.parents]
-    start, output = folders[len(one.place.parts) - 1], out.resolve() if out else None
-    return output is not None and output in folders and start in output.parents
+    return any(part.startswith(".") for part in parts)
 
 
 def _origins(path: Path, suffix: str) -> set[tuple[Path, str]]:
     """Folder and stem of what a file may be the result of, going by its name; empty if of none."""
-    marks = [mark for mark in (suffix, RESULT, RAIN) if path.stem.endswith(mark)]
+    marks = [mark for mark in (suffix, RESULT, RAIN, COMPARE, PREVIEW) if path.stem.endswith(mark)]
     return {(path.parent, path.stem.removesuffix(mark)) for mark in marks}
 
 
@@ -177,7 +281,7 @@ def _folder(out: str, single: bool) -> Path | None:
     path = Path(out)
     if out.endswith(os.sep) or path.is_dir():
         return path
-    if out == "-" or path.suffix.lower() in WRITTEN:
+    if out == "-" or path.suffix.lower() in WRITTEN.keys() | SUFFIXES:
         return None
     if single and path.suffix:
         try:
@@ -189,35 +293,18 @@ def _folder(out: str, single: bool) -> Path | None:
 
 def _written(path: Path) -> Path:
     """The path with a suffix that can be written."""
-    if path.suffix.lower() in WRITTEN:
+    if path.suffix.lower() in WRITTEN.keys() | SUFFIXES:
         return path
-    return path.with_name((path.stem if path.suffix.lower() in READ else path.name) + ".png")
+    stem = path.stem if path.suffix.lower() in READ else path.name
+    return path.with_name(stem + written_suffix(path.suffix.lower()))
 
 
 def _marked(path: Path, mark: str) -> Path:
     return path.with_name(path.stem + mark + path.suffix)
 
 
-def _rain(source: Path | None, target: Path | None, *, beside: bool) -> Path:
-    if target is None:
-        raise UsageError("the rain layer needs a file beside the result; name one with -o")
-    return _marked(_written(source) if beside and source else target, RAIN)
-
-
-def _refuse_clashes(jobs: Sequence[Job]) -> None:
-    inputs = {job.source.resolve() for job in jobs if job.source}
-    made: dict[Path, Path | None] = {}
-    for job in jobs:
-        for output in filter(None, (job.target, job.rain)):
-            place = output.resolve()
-            if place in inputs:
-                raise UsageError(
-                    f"{job.source}: its result {output} would replace an input; "
-                    "choose another folder or suffix"
-                )
-            if place in made:
-                raise UsageError(
-                    f"{made[place]} and {job.source} would both be written to {output}; "
-                    "rename one, or derain them apart"
-                )
-            made[place] = job.source
+def _beside(path: Path | None, mark: str, suffix: str | None = None) -> Path:
+    if path is None:
+        raise UsageError("the rain layer and the comparison need a file beside the result; "
+                         "name one with -o")  # fmt: skip
+    return _marked(path if suffix is None else path.with_suffix(suffix), mark)

@@ -4,33 +4,57 @@ libvips rewrites EXIF through libexif (which can break maker notes), invents one
 none, and neither reads nor writes it in TIFF. So EXIF goes around it here: the block of the
 source, patched in place only where the output differs, is put into the encoded file.
 
-Sources: TIFF 6.0 (directories), CIPA DC-008 (EXIF), the JFIF, PNG and WebP container
-specifications, and Adobe's image resource blocks for IPTC.
+Sources: CIPA DC-008 (EXIF), TIFF 6.0, and Adobe's image resource blocks for IPTC.
 """
 
 from __future__ import annotations
 
+import re
 import struct
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-_ORIENTATION, _EXIF, _GPS, _INTEROPERABILITY = 0x0112, 0x8769, 0x8825, 0xA005
+from dpenet.media import directories
+from dpenet.media.coding import Coding
+from dpenet.media.directories import EXIF, GPS, Directory
+
+_ORIENTATION = 0x0112
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
-_IPTC, _PHOTOSHOP = 0x83BB, 0x8649
-_IPTC_RESOURCE = 0x0404
-# Tags of a TIFF's first directory that describe the picture rather than how it is stored:
-# description, maker, model, software, date, artist, computer, rating, copyright, Windows' XP tags.
-_DESCRIPTIVE = frozenset(
-    {0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749, 0x8298, _EXIF, _GPS}
-) | frozenset(range(0x9C9B, 0x9CA0))
-# Field type: bytes of a value, bytes of the number it is made of.
-_TYPES = {1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (1, 1)} | {
-    8: (2, 2), 9: (4, 4), 10: (8, 4), 11: (4, 4), 12: (8, 8), 13: (4, 4)
-}  # fmt: skip
+_THUMBNAIL, _THUMBNAIL_SIZE = 0x0201, 0x0202
+IPTC, PHOTOSHOP = 0x83BB, 0x8649
+IPTC_RESOURCE = 0x0404
+_THUMBNAIL_RESOURCES = (0x0409, 0x040C)
+_SUBFILE = 0x00FE
+# Tags of a TIFF's directory that describe the picture rather than how it is stored: what page it
+# is, description, maker, model, software, date, artist, computer, rating, copyright, Windows' XP
+# tags.
+DESCRIPTIVE = frozenset(
+    {_SUBFILE, EXIF, GPS, 0x010E, 0x010F, 0x0110, 0x011D, 0x0129, 0x0131, 0x0132, 0x013B, 0x013C}
+) | frozenset({0x4746, 0x4749, 0x8298, *range(0x9C9B, 0x9CA0)})
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)[2-8]")
 
-Directory = dict[int, "tuple[int, bytes] | Directory"]
-"""Tag to type and little-endian value, or to the directory that the tag points at."""
+
+class Thumbnail(NamedTuple):
+    """Where an EXIF block has room for a thumbnail; positions are in bytes from its start.
+
+    Attributes:
+        link: Where the position of its directory belongs.
+        directory: That position.
+        length: Where the directory has the length of the thumbnail.
+        place: Where the thumbnail belongs.
+        room: How many bytes it may have.
+    """
+
+    link: int
+    directory: int
+    length: int
+    place: int
+    room: int
+
+
+# Pixels per millimetre that formats can hold; a file that says more, or nothing real, is damaged.
+_MOST_PER_MM = 1e6
 
 
 @dataclass(frozen=True)
@@ -44,6 +68,8 @@ class Metadata:
         photoshop: Adobe image resources, among them IPTC.
         resolution: Pixels per millimetre, horizontal and vertical; 72 dpi if the file has none.
         comments: Text entries of a PNG, as libvips names them.
+        thumbnail: Where the EXIF block had a thumbnail, if it had one.
+        coding: How the file was compressed, if it was a JPEG, WebP or AVIF.
     """
 
     icc: bytes | None = None
@@ -52,13 +78,29 @@ class Metadata:
     photoshop: bytes | None = None
     resolution: tuple[float, float] = (72 / 25.4, 72 / 25.4)
     comments: tuple[tuple[str, str], ...] = ()
+    thumbnail: Thumbnail | None = None
+    coding: Coding | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if not all(0 < per_mm < _MOST_PER_MM for per_mm in self.resolution):
+            object.__setattr__(self, "resolution", Metadata.resolution)
+
+    def at_quality(self, quality: int | None) -> Metadata:
+        """The same of an output that is compressed as somebody wants it.
+
+        Args:
+            quality: From 1 to 100, on the scale of the output's format; None for that of the
+                source. Formats without loss have none.
+        """
+        return self if quality is None else replace(self, coding=Coding("", asked=quality))
 
 
-def upright(exif: bytes, height: int, width: int) -> bytes | None:
+def upright(exif: bytes, height: int, width: int) -> tuple[bytes | None, Thumbnail | None]:
     """Patch an EXIF block for an output that is turned upright: orientation 1, its new size.
 
-    Everything else stays where it is, because maker notes refer to absolute positions. The link
-    to the thumbnail is cut: it shows the rain, and lies the way the source did.
+    Everything else stays where it is, because maker notes refer to absolute positions. The
+    thumbnail, which shows the rain, and lies the way the source did, is blanked, and the link to it
+    cut; `with_thumbnail` puts another in its place.
 
     Args:
         exif: The block, with or without the ``Exif`` heading of JPEG.
@@ -66,175 +108,90 @@ def upright(exif: bytes, height: int, width: int) -> bytes | None:
         width: Of the output in pixels.
 
     Returns:
-        The patched block without heading, or None if it is too damaged to be understood.
+        The patched block without heading, or None if it is too damaged to be understood; and where
+        the thumbnail was.
     """
     data = bytearray(exif.removeprefix(b"Exif\0\0"))
     try:
-        order, start = _header(data)
-        for tag, at in _fields(data, order, start):
+        form, start = directories.header(data)
+        if form.big:  # no EXIF block is
+            return None, None
+        order = form.order
+        for tag, at in directories.fields(data, form, start):
             if tag == _ORIENTATION:
                 struct.pack_into(order + "HIHH", data, at + 2, 3, 1, 1, 0)
-            elif tag == _EXIF:
-                for inner, inner_at in _fields(data, order, _number(data, order, at + 8)):
+            elif tag == EXIF:
+                inner_start = directories.number(data, form, at + 8)
+                for inner, inner_at in directories.fields(data, form, inner_start):
                     if inner in (_PIXEL_WIDTH, _PIXEL_HEIGHT):
                         size = width if inner == _PIXEL_WIDTH else height
                         struct.pack_into(order + "HII", data, inner_at + 2, 4, 1, size)
-        (count,) = struct.unpack_from(order + "H", data, start)
-        struct.pack_into(order + "I", data, start + 2 + 12 * count, 0)
+        thumbnail = _blank_thumbnail(data, form, directories.link(data, form, start))
     except (struct.error, ValueError):
+        return None, None
+    return bytes(data), thumbnail
+
+
+def _blank_thumbnail(data: bytearray, form: directories.Form, link: int) -> Thumbnail | None:
+    start = directories.number(data, form, link)
+    struct.pack_into(form.order + "I", data, link, 0)
+    if not start:
         return None
+    values = {}
+    try:
+        for tag, at in directories.fields(data, form, start):
+            if tag == _ORIENTATION:
+                struct.pack_into(form.order + "HIHH", data, at + 2, 3, 1, 1, 0)
+            values[tag] = at + form.value
+        place, room = (
+            directories.number(data, form, values[tag]) for tag in (_THUMBNAIL, _THUMBNAIL_SIZE)
+        )
+    except (struct.error, ValueError, KeyError):
+        return None  # none, or one that is not a JPEG
+    if data[place : place + 2] != b"\xff\xd8" or place + room > len(data):
+        return None
+    data[place : place + room] = bytes(room)
+    return Thumbnail(link, start, values[_THUMBNAIL_SIZE], place, room)
+
+
+def with_thumbnail(exif: bytes, thumbnail: Thumbnail, jpeg: bytes) -> bytes:
+    """Put a thumbnail where `upright` took one away.
+
+    Args:
+        exif: The block.
+        thumbnail: Where.
+        jpeg: What, no longer than there is room.
+    """
+    data = bytearray(exif)
+    form, _ = directories.header(data)
+    struct.pack_into(form.order + "I", data, thumbnail.link, thumbnail.directory)
+    struct.pack_into(form.order + "I", data, thumbnail.length, len(jpeg))
+    data[thumbnail.place : thumbnail.place + len(jpeg)] = jpeg
     return bytes(data)
 
 
-def tiff_directory(data: bytes) -> Directory:
-    """The first directory of a TIFF file or EXIF block; empty if damaged or a BigTIFF."""
-    try:
-        order, start = _header(data)
-        return _read(data, order, start, {_EXIF, _GPS})
-    except (struct.error, ValueError):
-        return {}
+def upright_xmp(xmp: bytes) -> bytes:
+    """The packet, saying that the picture is upright."""
+    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
 def exif_of_tiff(directory: Directory) -> bytes | None:
     """The EXIF block that says what a TIFF's own directory says, or None if it says nothing."""
-    described = {tag: field for tag, field in directory.items() if tag in _DESCRIPTIVE}
-    return b"II*\0\x08\0\0\0" + _pack(described, 8) if described else None
+    described = {tag: value for tag, value in directory.items() if tag in DESCRIPTIVE}
+    if not any(described.get(_SUBFILE, (0, b""))[1]):
+        described.pop(_SUBFILE, None)  # it is the main picture, as every other
+    if not described:
+        return None
+    return b"II*\0\x08\0\0\0" + directories.pack(described, directories.CLASSIC, 8)
 
 
 def photoshop_of_tiff(directory: Directory) -> bytes | None:
     """The Adobe resources in a TIFF's directory, or ones made to hold its bare IPTC."""
-    for tag in (_PHOTOSHOP, _IPTC):
+    for tag in (PHOTOSHOP, IPTC):
         match directory.get(tag):
             case (int(), bytes(value)):
-                return value if tag == _PHOTOSHOP else _resource(_IPTC_RESOURCE, value)
+                return value if tag == PHOTOSHOP else _resource(IPTC_RESOURCE, value)
     return None
-
-
-def embed(encoded: bytes, format_name: str, metadata: Metadata) -> bytes:
-    """Put what libvips does not write as it was into a file that it encoded.
-
-    Args:
-        encoded: A whole JPEG, PNG, lossy WebP or little-endian TIFF file.
-        format_name: Its format; files of other formats are returned as they are.
-        metadata: Its EXIF (and for TIFF its IPTC, for JPEG its resolution) is embedded.
-    """
-    match format_name:
-        case "jpeg":
-            return _into_jpeg(encoded, metadata)
-        case "tiff":
-            return _into_tiff(encoded, metadata)
-        case "png" if metadata.exif:
-            chunk = b"eXIf" + metadata.exif
-            ends = struct.pack(">I", len(metadata.exif)), struct.pack(">I", zlib.crc32(chunk))
-            return encoded[:33] + ends[0] + chunk + ends[1] + encoded[33:]  # after the header
-        case "webp" if metadata.exif:
-            return _into_webp(encoded, metadata.exif)
-    return encoded
-
-
-def _into_jpeg(encoded: bytes, metadata: Metadata) -> bytes:
-    x, y = (min(round(per_mm * 25.4), 65535) for per_mm in metadata.resolution)
-    jfif = b"JFIF\0" + struct.pack(">HBHHBB", 0x0102, 1, x, y, 0, 0)
-    segments = _segment(0xE0, jfif)
-    if metadata.exif and len(metadata.exif) < 65528:  # all that a segment can hold
-        segments += _segment(0xE1, b"Exif\0\0" + metadata.exif)
-    return encoded[:2] + segments + encoded[2:]
-
-
-def _segment(marker: int, content: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
-
-
-def _into_webp(encoded: bytes, exif: bytes) -> bytes:
-    chunks = encoded[12:]
-    if not chunks.startswith(b"VP8X"):
-        # A plain file, lossy and without alpha, has no place for metadata: it becomes an extended
-        # one. Its own header has the size, in 14 bits each.
-        width, height = (int(size) & 0x3FFF for size in struct.unpack_from("<HH", chunks, 14))
-        size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-        chunks = b"VP8X" + struct.pack("<I4x", 10) + size + chunks
-    flags = chunks[8] | 0x08
-    chunks = chunks[:8] + bytes([flags]) + chunks[9:]
-    chunks += b"EXIF" + struct.pack("<I", len(exif)) + exif + b"\0" * (len(exif) % 2)
-    return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks
-
-
-def _into_tiff(encoded: bytes, metadata: Metadata) -> bytes:
-    added: Directory = {}
-    if metadata.exif:
-        described = tiff_directory(metadata.exif)
-        added = {tag: field for tag, field in described.items() if tag in _DESCRIPTIVE}
-    if metadata.photoshop:
-        added[_PHOTOSHOP] = (1, metadata.photoshop)
-        if iptc := _find_resource(metadata.photoshop, _IPTC_RESOURCE):
-            added[_IPTC] = (7, iptc)
-    if not added:
-        return encoded
-    # The directory is written anew at the end; strips lie where they lay.
-    encoded += b"\0" * (len(encoded) % 2)
-    directory = _pack(tiff_directory(encoded) | added, len(encoded))
-    return encoded[:4] + struct.pack("<I", len(encoded)) + encoded[8:] + directory
-
-
-def _header(data: bytes | bytearray) -> tuple[str, int]:
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(data[:4]))
-    if order is None:
-        raise ValueError("neither a TIFF nor an EXIF block")
-    return order, _number(data, order, 4)
-
-
-def _number(data: bytes | bytearray, order: str, at: int) -> int:
-    (number,) = struct.unpack_from(order + "I", data, at)
-    return int(number)
-
-
-def _fields(data: bytes | bytearray, order: str, start: int) -> Iterator[tuple[int, int]]:
-    """Tag and position of each 12-byte field of the directory at ``start``."""
-    (count,) = struct.unpack_from(order + "H", data, start)
-    for at in range(start + 2, start + 2 + 12 * count, 12):
-        (tag,) = struct.unpack_from(order + "H", data, at)
-        yield tag, at
-
-
-def _read(data: bytes, order: str, start: int, pointers: set[int]) -> Directory:
-    directory: Directory = {}
-    for tag, at in _fields(data, order, start):
-        kind, count = struct.unpack_from(order + "HI", data, at + 2)
-        if tag in pointers:
-            directory[tag] = _read(data, order, _number(data, order, at + 8), {_INTEROPERABILITY})
-        elif kind in _TYPES:
-            size, unit = _TYPES[kind]
-            where = at + 8 if size * count <= 4 else _number(data, order, at + 8)
-            value = data[where : where + size * count]
-            if len(value) == size * count:
-                directory[tag] = (kind, _swapped(value, unit) if order == ">" else value)
-    return directory
-
-
-def _swapped(value: bytes, unit: int) -> bytes:
-    if unit == 1:
-        return value
-    return b"".join(value[i : i + unit][::-1] for i in range(0, len(value), unit))
-
-
-def _pack(directory: Directory, at: int) -> bytes:
-    """A little-endian directory for the file position ``at``, followed by its longer values."""
-    fields, values = b"", b""
-    base = at + 2 + 12 * len(directory) + 4
-    for tag, field in sorted(directory.items()):
-        position = base + len(values)
-        if isinstance(field, dict):
-            kind, count, inline = 4, 1, struct.pack("<I", position)
-            values += _pack(field, position)
-        else:
-            kind, value = field
-            count, inline = len(value) // _TYPES[kind][0], value.ljust(4, b"\0")
-            if len(value) > 4:
-                inline = struct.pack("<I", position)
-                values += value
-        values += b"\0" * (len(values) % 2)
-        fields += struct.pack("<HHI", tag, kind, count) + inline
-    return struct.pack("<H", len(directory)) + fields + b"\0\0\0\0" + values
 
 
 def _resource(identifier: int, content: bytes) -> bytes:
@@ -242,13 +199,28 @@ def _resource(identifier: int, content: bytes) -> bytes:
     return head + content + b"\0" * (len(content) % 2)
 
 
-def _find_resource(resources: bytes, identifier: int) -> bytes | None:
-    at = 0
-    while resources[at : at + 4] == b"8BIM" and at + 12 <= len(resources):
-        (found,) = struct.unpack_from(">H", resources, at + 4)
-        at += 6 + (resources[at + 6] + 2) // 2 * 2  # the name: a length byte and padding to even
-        size = _number(resources.ljust(at + 4, b"\0"), ">", at)
-        if found == identifier:
-            return resources[at + 4 : at + 4 + size]
-        at += 4 + size + size % 2
-    return None
+def without_thumbnails(resources: bytes) -> bytes:
+    """Adobe's image resources without those that show the rainy picture."""
+    found = list(_resources(resources))
+    if not any(identifier in _THUMBNAIL_RESOURCES for identifier, _, _ in found):
+        return resources
+    keep = [whole for identifier, whole, _ in found if identifier not in _THUMBNAIL_RESOURCES]
+    return b"".join(keep)
+
+
+def find_resource(resources: bytes, identifier: int) -> bytes | None:
+    """What one of Adobe's image resources holds."""
+    return next((held for found, _, held in _resources(resources) if found == identifier), None)
+
+
+def _resources(resources: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Identifier, bytes and content of each."""
+    start = 0
+    while resources[start : start + 4] == b"8BIM" and start + 12 <= len(resources):
+        (identifier,) = struct.unpack_from(">H", resources, start + 4)
+        # The name: a length byte and padding to even.
+        at = start + 6 + (resources[start + 6] + 2) // 2 * 2
+        size = int.from_bytes(resources[at : at + 4], "big")
+        end = at + 4 + size + size % 2
+        yield identifier, resources[start:end], resources[at + 4 : at + 4 + size]
+        start = end

@@ -1,4 +1,4 @@
-"""The formats that libvips's wheel lacks: portable maps and BMP, and Pillow for the rarer ones."""
+"""What libvips's wheel lacks: portable maps, BMP, rare formats, JPEG with tables of its own."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ import re
 import struct
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dpenet.errors import PictureError
+from dpenet.media import embedding
+from dpenet.media.coding import FULL_CHROMA, QUALITY
+from dpenet.media.directories import Content
 from dpenet.media.metadata import Metadata
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Samples = NDArray[np.uint8 | np.uint16]
+Samples = NDArray[np.uint8 | np.uint16 | np.float32]
 
+_ICC_SEGMENT = 65519
 # Not all that Pillow knows: some of its readers start other programs.
 _PILLOW_FORMATS = ("BMP", "DIB", "JPEG2000", "PPM", "TGA", "PCX", "QOI", "SGI", "ICO", "TIFF")
 _MAP = re.compile(rb"P([56])" + rb"(?:\s|#[^\n]*\n)+(\d{1,9})" * 3 + rb"\s")
+
+# The sign of the last number is the order of bytes.
+_FLOAT_MAP = re.compile(rb"P([Ff])\s+(\d{1,9})\s+(\d{1,9})\s+([+-]?\d{0,9}\.?\d{1,9})\s")
 
 
 class _MapHeader(NamedTuple):
@@ -31,7 +40,7 @@ class _MapHeader(NamedTuple):
     maximum: int
 
 
-def _parse_map_header(data: bytes) -> _MapHeader:
+def _parse_map_header(data: Content) -> _MapHeader:
     match = _MAP.match(data)
     if match is None or not 0 < int(match[4]) < 65536:
         raise ValueError("the header is damaged")
@@ -39,7 +48,7 @@ def _parse_map_header(data: bytes) -> _MapHeader:
     return _MapHeader(match.end(), int(match[3]), int(match[2]), channels, int(match[4]))
 
 
-def read_map_size(data: bytes) -> tuple[int, int]:
+def read_map_size(data: Content) -> tuple[int, int]:
     """Height and width of a binary PGM or PPM.
 
     Raises:
@@ -71,13 +80,54 @@ def read_map(data: bytes) -> Samples:
     return pixels.astype(stored.newbyteorder("="))
 
 
-def write_map(pixels: Samples) -> bytes:
+def write_map(pixels: NDArray[np.uint8 | np.uint16]) -> bytes:
     """Encode (H, W, 1) as a binary PGM, (H, W, 3) as a PPM."""
     height, width, channels = pixels.shape
     maximum = np.iinfo(pixels.dtype).max
     header = f"P{6 if channels == 3 else 5}\n{width} {height}\n{maximum}\n".encode()
     body: bytes = pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
     return header + body
+
+
+def read_float_map_size(data: Content) -> tuple[int, int]:
+    """Height and width of a PFM.
+
+    Raises:
+        ValueError: If the header is damaged.
+    """
+    match = _parse_float_map_header(data)
+    return int(match[3]), int(match[2])
+
+
+def read_float_map(data: bytes) -> Samples:
+    """Decode a PFM: (H, W, 1 or 3) float32.
+
+    Raises:
+        ValueError: If the header is damaged or pixels are missing.
+    """
+    match = _parse_float_map_header(data)
+    height, width = int(match[3]), int(match[2])
+    channels = 3 if match[1] == b"F" else 1
+    stored = np.dtype("<f4" if match[4].startswith(b"-") else ">f4")
+    count = height * width * channels
+    if len(data) - match.end() < stored.itemsize * count:
+        raise ValueError("pixels are missing at the end")
+    pixels = np.frombuffer(data, stored, count, match.end()).reshape(height, width, channels)
+    return pixels[::-1].astype(np.float32)  # the lowest row comes first
+
+
+def write_float_map(pixels: NDArray[np.float32]) -> bytes:
+    """Encode (H, W, 1 or 3) as a PFM."""
+    height, width, channels = pixels.shape
+    header = f"P{'F' if channels == 3 else 'f'}\n{width} {height}\n-1.0\n".encode()
+    return header + pixels[::-1].astype("<f4").tobytes()
+
+
+def _parse_float_map_header(data: Content) -> re.Match[bytes]:
+    match = _FLOAT_MAP.match(data)
+    if match is None or not float(match[4]):
+        raise ValueError("the header is damaged")
+    return match
 
 
 def write_bmp(pixels: NDArray[np.uint8], resolution: tuple[float, float]) -> bytes:
@@ -108,7 +158,81 @@ def write_bmp(pixels: NDArray[np.uint8], resolution: tuple[float, float]) -> byt
     return b"".join((head, info, masks, palette, rows.tobytes()))
 
 
-def open_with_pillow(data: bytes) -> Image:
+def write_jpeg(pixels: NDArray[np.uint8], info: Metadata) -> bytes:
+    """Encode (H, W, 1) or (H, W, 3) as a JPEG, but for EXIF and resolution.
+
+    A picture that was a JPEG keeps its quantisation tables, its subsampling of chroma and whether
+    it is progressive; others are written at quality 95 without subsampling.
+
+    Raises:
+        PictureError: If it is too large for a JPEG.
+    """
+    from PIL import Image
+
+    coding = info.coding
+    options: dict[str, Any]
+    if coding is not None and coding.asked is not None:
+        full = coding.asked >= FULL_CHROMA
+        options = {"quality": coding.asked, "subsampling": "4:4:4" if full else "4:2:0"}
+    elif coding is not None and coding.tables:
+        options = {
+            "qtables": [list(table) for table in coding.tables],
+            "subsampling": coding.subsampling,
+            "progressive": coding.progressive,
+        }
+    else:
+        options = {"quality": QUALITY["jpeg"], "subsampling": "4:4:4"}
+    if info.icc and len(info.icc) < 255 * _ICC_SEGMENT:
+        options["icc_profile"] = info.icc
+    if info.xmp and len(info.xmp) < 65504:
+        options["xmp"] = info.xmp
+    if info.photoshop and len(info.photoshop) < 65519:
+        options["extra"] = embedding.segment(0xED, b"Photoshop 3.0\0" + info.photoshop)
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    try:
+        return _saved(image, optimize=True, **options)
+    except OSError:
+        pass  # Pillow has no room for pictures that hardly shrink, unless they go out in pieces
+    try:
+        return _saved(image, **options | {"progressive": False})
+    except OSError as error:
+        raise PictureError(f"cannot be written as JPEG ({error})") from error
+
+
+def _saved(image: Image, **options: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, "jpeg", **options)
+    return file.getvalue()
+
+
+def peak(dtype: np.dtype[Any]) -> int:
+    """The sample that is white."""
+    return 1 if dtype.kind == "f" else int(np.iinfo(dtype).max)
+
+
+THUMBNAIL_SIDE = 160
+"""Pixels, of which CIPA DC-008 wants 160 x 120."""
+
+
+def thumbnail(pixels: NDArray[np.uint8], room: int) -> bytes | None:
+    """A small JPEG of (H, W, 1) or (H, W, 3), or None if none is so short.
+
+    Args:
+        pixels: The picture, in sRGB.
+        room: How many bytes there are.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    for quality in range(90, 0, -15):
+        jpeg = _saved(image, quality=quality)
+        if len(jpeg) <= room:
+            return jpeg
+    return None
+
+
+def open_with_pillow(source: Path | bytes) -> Image:
     """Open a picture without decoding it.
 
     Raises:
@@ -117,7 +241,8 @@ def open_with_pillow(data: bytes) -> Image:
     """
     from PIL import Image
 
-    return Image.open(BytesIO(data), formats=_PILLOW_FORMATS)
+    file = BytesIO(source) if isinstance(source, bytes) else source
+    return Image.open(file, formats=_PILLOW_FORMATS)
 
 
 def decode_with_pillow(image: Image) -> tuple[Samples, Metadata]:

@@ -1,0 +1,86 @@
+"""Which encoder writes a clip, and how good."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from av.codec import Codec, codecs_available
+
+from dpenet.errors import UsageError
+
+# Else SVT-AV1 tells its settings on stderr, whatever FFmpeg is told.
+os.environ.setdefault("SVT_LOG", "1")
+
+_ENCODERS = {
+    "av1": "libsvtav1",
+    "h264": "libx264",
+    "hevc": "libx265",
+    "prores": "prores_ks",
+    "vp8": "libvpx",
+    "vp9": "libvpx-vp9",
+}
+_FALLBACK = "libx264"
+# Options, with {} for the quality, and the quality if none is asked for.
+_QUALITIES = {
+    "libsvtav1": ({"crf": "{}"}, 24),
+    "libvpx": ({"crf": "{}", "b": "50M"}, 10),
+    "libvpx-vp9": ({"crf": "{}", "b": "0", "row-mt": "1", "cpu-used": "2"}, 24),
+    "libx264": ({"crf": "{}"}, 18),
+    "libx265": ({"crf": "{}", "x265-params": "log-level=error"}, 20),
+}
+# The others that have a quality have a quantiser.
+_QUANTISED = {"mjpeg": 3, "mpeg1video": 3, "mpeg2video": 3, "mpeg4": 3}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder and its settings.
+
+    Attributes:
+        name: As FFmpeg calls it.
+        options: For it.
+        formats: Pixel formats that it takes; empty if any.
+    """
+
+    name: str
+    options: tuple[tuple[str, str], ...]
+    formats: tuple[str, ...]
+
+
+def find_encoder(family: str, codec: str | None = None, quality: float | None = None) -> Encoder:
+    """The encoder for a clip.
+
+    Args:
+        family: Codec of the source. Its own kind of encoder is taken, or H.264 if there is none.
+        codec: An encoder or codec to take instead, such as ``libx265`` or ``av1``.
+        quality: Of the encoder's own scale (CRF, or the quantiser of older codecs): less is better.
+
+    Raises:
+        UsageError: If there is no such encoder, or it has no such quality.
+    """
+    name = _ENCODERS.get(codec or family, codec or family)
+    try:
+        found = Codec(name, "w")
+    except ValueError:
+        if codec is not None:
+            offered = sorted({*_ENCODERS.values(), "mpeg4", "ffv1"} & codecs_available)
+            raise UsageError(
+                f"there is no encoder {codec!r}; use one of {' '.join(offered)}"
+            ) from None
+        found = Codec(_FALLBACK, "w")
+    if found.type != "video":
+        raise UsageError(f"{codec} does not encode pictures")
+    name = found.name
+    options: dict[str, str] = {}
+    if name in _QUALITIES:
+        template, usual = _QUALITIES[name]
+        number = f"{usual if quality is None else quality:g}"
+        options = {key: value.format(number) for key, value in template.items()}
+    elif name in _QUANTISED:
+        scale = round((_QUANTISED[name] if quality is None else quality) * 118)  # FF_QP2LAMBDA
+        options = {"flags": "+qscale", "global_quality": str(scale)}
+    elif quality is not None:
+        raise UsageError(f"{name} has no quality to choose; leave out --crf")
+    formats = tuple(format_.name for format_ in found.video_formats or ())
+    return Encoder(name, tuple(sorted(options.items())), formats)
