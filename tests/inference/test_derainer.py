@@ -17,8 +17,11 @@ from PIL import Image
 import dpenet
 from dpenet.errors import PictureError, UsageError
 from dpenet.inference import derainer as module
-from dpenet.inference import tiling
+from dpenet.inference import memory
 from dpenet.inference.derainer import Derainer
+from dpenet.inference.engines import Engine, open_engine
+from dpenet.inference.options import Options
+from dpenet.media import images
 from dpenet.media.images import read_picture
 from dpenet.zoo import Weights
 from dpenet.zoo.weights import write_weights
@@ -200,6 +203,17 @@ def test_strength_mixes_input_and_result(make_weights: Callable[..., Weights]) -
     np.testing.assert_allclose(part, 0.75 * picture + 0.25 * full, rtol=0, atol=1e-6)
 
 
+def test_one_network_serves_several_strengths(derainer: Derainer) -> None:
+    picture = random_picture((20, 30, 3), np.uint8)
+    half = derainer.at_strength(0.5)
+    other = Derainer(derainer.weights, precision="fp32", threads=1, strength=0.5)
+    assert np.array_equal(half(picture), other(picture))
+    assert half._engine is derainer._engine
+    assert derainer.options.strength == 1
+    with pytest.raises(UsageError, match="strength"):
+        derainer.at_strength(1.5)
+
+
 @pytest.fixture(scope="session")
 def tilers(make_weights: Callable[..., Weights]) -> dict[int, Derainer]:
     return {
@@ -217,24 +231,88 @@ def test_tiles_do_not_change_the_result(
     np.testing.assert_allclose(tiled, derainer(picture), rtol=0, atol=1e-5)
 
 
+def windows_of(derainer: Derainer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """A list that grows by the height and width of each window that the network gets."""
+    windows: list[tuple[int, ...]] = []
+    run = derainer._engine.run
+
+    def watched(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        windows.append(x.shape[2:])
+        return run(x)
+
+    monkeypatch.setattr(derainer._engine, "run", watched)
+    return windows
+
+
 def test_little_memory_means_tiles_and_the_same_result(
     make_weights: Callable[..., Weights], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     derainer = Derainer(make_weights(), precision="fp32")
     picture = random_picture((150, 280, 3), np.float32)
-    windows: list[tuple[int, ...]] = []
-    run = derainer._engine.run
-
-    def watched(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        windows.append(x.shape)
-        return run(x)
-
-    monkeypatch.setattr(derainer._engine, "run", watched)
+    windows = windows_of(derainer, monkeypatch)
     whole = derainer(picture)
-    monkeypatch.setattr(tiling, "free_memory", lambda: 0)
+    monkeypatch.setattr(memory, "free_memory", lambda: 0)
     np.testing.assert_allclose(derainer(picture), whole, rtol=0, atol=1e-5)
-    assert windows[0] == (1, 3, 150, 280)
+    assert windows[0] == (150, 280)
     assert len(windows) == 1 + 2 * 3
+
+
+def test_a_budget_of_memory_is_kept_or_refused(
+    make_weights: Callable[..., Weights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = make_weights()
+    per_pixel = memory.bytes_per_pixel(weights.architecture, "fp32")
+    picture = random_picture((150, 280, 3), np.uint8)
+    enough = memory.OWN_MEMORY + 2 * picture.nbytes + picture[..., 0].size * per_pixel
+    for budget, count in ((enough, 1), (enough - 1, 2)):
+        derainer = Derainer(weights, precision="fp32", memory=budget)
+        windows = windows_of(derainer, monkeypatch)
+        derainer(picture)
+        assert len(windows) == count
+    for method in ("derain_pixels", "estimate_seconds"):
+        derainer = Derainer(weights, precision="fp32", memory=memory.OWN_MEMORY)
+        with pytest.raises(UsageError, match=r"need memory of (\d+) bytes") as caught:
+            getattr(derainer, method)(*((picture,) if method == "derain_pixels" else (150, 280)))
+    least = int(str(caught.value).split()[-4])
+    assert Derainer(weights, precision="fp32", memory=least).estimate_seconds(150, 280) > 0
+
+
+def test_8_bits_need_the_halo_that_the_model_names(
+    make_weights: Callable[..., Weights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = make_weights()
+    assert plain.architecture.receptive_field == 23
+    weights = Weights(plain.state, plain.architecture, {"halo_8bit": 9})
+    for known, stage, dtype, halo in (
+        (weights, 2, np.uint8, 9),
+        (weights, 1, np.uint8, 9),
+        (weights, 2, np.uint16, 23),
+        (weights, 2, np.float32, 23),
+        (plain, 2, np.uint8, 23),
+        (plain, 1, np.uint8, 16),
+        (Weights(plain.state, plain.architecture, {"halo_8bit": 99}), 1, np.uint8, 16),
+        (Weights(plain.state, plain.architecture, {"halo_8bit": "9"}), 2, np.uint8, 23),
+    ):
+        derainer = Derainer(known, precision="fp32", tile=40, stage=stage)
+        windows = windows_of(derainer, monkeypatch)
+        derainer(random_picture((40, 80, 3), dtype))
+        assert windows == [(40, 40 + halo)] * 2
+
+
+def test_a_file_too_large_for_the_memory_goes_through_in_bands(
+    make_weights: Callable[..., Weights], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derainer = Derainer(make_weights(), precision="fp32")
+    source, big = tmp_path / "rainy.png", tmp_path / "big.tif"
+    Image.fromarray(random_picture((300, 200, 3), np.uint8)).save(source)
+    whole = read_picture(derainer(source, out=tmp_path / "clean.png")).pixels
+    for module_, name in ((memory, "free_memory"), (images, "MAX_PIXELS")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module_, name, (lambda: 1000) if name == "free_memory" else 299 * 200)
+            windows = windows_of(derainer, patch)
+            derainer(source, out=big, overwrite=True)
+            assert len(windows) == (3 * 2 if name == "free_memory" else 1)
+        assert np.array_equal(read_picture(big).pixels, whole)
 
 
 def test_stage_1_is_another_result(make_weights: Callable[..., Weights]) -> None:
@@ -257,6 +335,56 @@ def test_a_batch_takes_any_kinds_in_order(
     assert derainer.batch(sources, out=targets) == targets
     with pytest.raises(UsageError, match="2 pictures"):
         derainer.batch(sources, out=targets[:1])
+
+
+def test_small_pictures_of_a_batch_share_the_cores_and_large_ones_do_not(
+    make_weights: Callable[..., Weights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def spied(weights: Weights, options: Options, *, streams: int = 1) -> Engine:
+        opened.append(streams)
+        return open_engine(weights, options, streams=streams)
+
+    monkeypatch.setattr(module, "open_engine", spied)
+    monkeypatch.setattr(module, "SMALL_PIXELS", 600)
+    derainer = Derainer(make_weights(8, 2, 1), precision="fp32", threads=2)
+    sizes = [(20, 30), (30, 20), (20, 31), (25, 24), (40, 40)] * 4
+    pictures = [random_picture((*size, 3), np.uint8) for size in sizes]
+    small = [picture for picture in pictures if picture.shape[0] * picture.shape[1] <= 600]
+    alone = [derainer(picture) for picture in pictures]
+    assert opened == [1]
+    derainer.batch(small[:7])
+    assert opened == [1]  # so few do not pay for another engine
+    for clean, expected in zip(derainer.batch(pictures), alone, strict=True):
+        assert np.array_equal(clean, expected)
+    assert opened == [1, 2]
+    runs: list[int] = []
+    run = derainer._engine.run
+
+    def counted(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        runs.append(x.shape[2])
+        return run(x)
+
+    monkeypatch.setattr(derainer._engine, "run", counted)
+    derainer.batch(pictures)
+    assert sorted(runs) == [20] * 4 + [40] * 4
+    derainer(small[0])
+    assert len(runs) == 9  # alone, it gets all cores
+
+
+def test_what_is_wrong_with_one_picture_of_a_batch_is_raised(
+    derainer: Derainer, photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    sources = [tmp_path / f"{index}.png" for index in range(9)]
+    for source in sources:
+        source.write_bytes(encoded(photo, "PNG"))
+    sources[4].write_bytes(b"no picture")
+    targets = [tmp_path / "out" / source.name for source in sources]
+    with pytest.raises(PictureError, match=r"4\.png"):
+        derainer.batch(sources, out=targets)
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {f"{i}.png" for i in range(4)}
+    assert not targets[4].exists()
 
 
 def test_threads_get_what_one_thread_gets(make_weights: Callable[..., Weights]) -> None:

@@ -4,18 +4,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import openvino
 import pytest
+from numpy.typing import NDArray
 
 from dpenet.errors import UsageError
-from dpenet.inference.engines import OpenVINOEngine
+from dpenet.inference import engines
+from dpenet.inference.engines import OpenVINOEngine, open_engine
 from dpenet.inference.options import Options
+from dpenet.inference.pipeline import Stopped, in_order
 from dpenet.zoo import Weights
 from dpenet.zoo.weights import write_weights
 
@@ -78,12 +83,14 @@ def test_an_absent_device_is_refused_with_those_there(
 
 def test_threads_reach_the_engine(make_weights: Callable[..., Weights]) -> None:
     engine = OpenVINOEngine(make_weights(), Options(threads=1))
-    assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert engine._compiled is not None
+    assert engine._compiled.model.get_property("INFERENCE_NUM_THREADS") == 1
 
 
 def test_threads_are_free_to_move(make_weights: Callable[..., Weights]) -> None:
     engine = OpenVINOEngine(make_weights(), Options(threads=1))
-    assert engine._compiled.get_property("ENABLE_CPU_PINNING") is False
+    assert engine._compiled is not None
+    assert engine._compiled.model.get_property("ENABLE_CPU_PINNING") is False
 
 
 def test_the_result_does_not_change_with_the_next_call(
@@ -97,10 +104,12 @@ def test_the_result_does_not_change_with_the_next_call(
     assert np.array_equal(first, kept)
 
 
+@pytest.mark.parametrize("streams", [1, 2])
 def test_threads_that_call_at_once_get_their_own_result(
-    make_weights: Callable[..., Weights], rng: np.random.Generator
+    make_weights: Callable[..., Weights], rng: np.random.Generator, streams: int
 ) -> None:
-    engine = OpenVINOEngine(make_weights(8, 2, 2), Options(precision="fp32", threads=1))
+    options = Options(precision="fp32", threads=streams)
+    engine = OpenVINOEngine(make_weights(8, 2, 2), options, streams=streams)
     inputs = [
         rng.random((1, 3, int(height), int(width)), np.float32)
         for height, width in rng.integers(1, 90, (16, 2))
@@ -110,6 +119,72 @@ def test_threads_that_call_at_once_get_their_own_result(
         concurrent = list(pool.map(engine.run, inputs))
     for ours, expected in zip(concurrent, serial, strict=True):
         assert np.array_equal(ours, expected)
+
+
+def test_streams_are_no_more_than_threads(make_weights: Callable[..., Weights]) -> None:
+    options = Options(threads=1)
+    assert open_engine(make_weights(), options).streams == 1
+    assert open_engine(make_weights(), options, streams=8).streams == 1
+
+
+def test_streams_do_not_change_the_result(
+    make_weights: Callable[..., Weights], rng: np.random.Generator
+) -> None:
+    weights, options = make_weights(8, 2, 2), Options(precision="fp32")
+    one, many = open_engine(weights, options), open_engine(weights, options, streams=2)
+    for shape in ((64, 64), (128, 128), (37, 101)):
+        x = rng.random((1, 3, *shape), np.float32)
+        assert np.array_equal(one.run(x), many.run(x))
+
+
+def test_memory_is_given_back_after_large_pictures_once_nothing_runs(
+    make_weights: Callable[..., Weights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = OpenVINOEngine(make_weights(), Options(precision="fp32"))
+    assert engine._compiled is not None
+    released = []
+
+    class Model:
+        def release_memory(self) -> None:
+            released.append(engine._calls)
+
+    engine._compiled.model = Model()
+    monkeypatch.setattr(engines, "_KEPT_PIXELS", 100)
+    small, large = (np.zeros((1, 3, side, side), np.float32) for side in (10, 11))
+    engine.run(small)
+    assert released == []
+    engine.run(large)
+    engine.run(small)
+    assert released == [0]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(engine.run, [large, small] * 10))
+    assert engine._calls == 0
+    assert 1 < len(released) <= 11
+    assert not any(released)
+
+
+def test_a_worker_whose_result_nobody_awaits_stops_computing(
+    make_weights: Callable[..., Weights],
+) -> None:
+    engine = OpenVINOEngine(make_weights(16, 4, 2), Options(precision="fp32"))
+    small, large = (np.zeros((1, 3, side, side), np.float32) for side in (9, 900))
+    expected = engine.run(small)
+    running, ends = threading.Event(), []
+
+    def work(x: NDArray[np.float32]) -> None:
+        if x is large:
+            running.set()
+        try:
+            engine.run(x)
+        except Stopped:
+            ends.append(x)
+            raise
+
+    with closing(in_order(work, [small] + [large] * 50, 2)) as results:
+        next(results)
+        assert running.wait(10)
+    assert 1 <= len(ends) <= 2
+    assert np.array_equal(engine.run(small), expected)
 
 
 @pytest.mark.slow

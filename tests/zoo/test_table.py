@@ -12,6 +12,7 @@ from dpenet.errors import ModelError
 from dpenet.zoo import Architecture, get_card, list_models
 from dpenet.zoo.table import MODELS
 
+OWN = ["universal", "universal-light", "universal-nano"]
 PUBLISHED = {
     "rain100h": "Rain100H",
     "rain100l": "Rain100L",
@@ -22,9 +23,9 @@ PUBLISHED = {
 
 
 def test_the_embedded_default_comes_first() -> None:
-    assert list_models() == ["universal", *PUBLISHED]
-    assert [name for name in list_models() if get_card(name).embedded] == ["universal"]
-    assert get_card("universal").licence == "Apache-2.0"
+    assert list_models() == [*OWN, *PUBLISHED]
+    assert [name for name in list_models() if get_card(name).embedded] == OWN
+    assert {get_card(name).licence for name in OWN} == {"Apache-2.0"}
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -60,7 +61,7 @@ def test_the_sha256_are_those_of_the_published_files(name: str, file: str, share
         ("Rain100H", "did you mean rain100h"),
         ("universl", "did you mean universal"),
         ("rain100", "rain100l"),
-        ("xyz", "there are: universal, rain100h"),
+        ("xyz", "there are: universal, universal-light, universal-nano"),
     ],
 )
 def test_an_unknown_name_gets_a_suggestion(name: str, advice: str) -> None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Peak memory per pixel of what one call computes, in bytes, measured with the full network.
-BYTES_PER_PIXEL = {"fp32": 1200, "bf16": 700, "fp16": 700}
-# What is taken to be free where the system does not say (it does on Linux).
-UNKNOWN_FREE_MEMORY = 6_000_000_000
-LEAST_TILE = 128
+from dpenet.inference.memory import give_back
+
+# Narrower cores would save little memory: the halo around them stays.
+LEAST_CORE = 128
+SEAM_TOLERANCE = {"fp32": 1e-5, "fp16": 2e-3, "bf16": 1e-2, "int8": 1e-2}
+"""How far a result in tiles may be from that of the whole picture, on a scale from 0 to 1. Sizes
+differ, and so may the order in which numbers are added: a last digit of the format at most. With
+the same order the results are the same, as they were in fp32 and bf16 wherever measured."""
 
 
 class Span(NamedTuple):
@@ -30,100 +32,173 @@ class Span(NamedTuple):
     first: int
     last: int
 
-
-class Tile(NamedTuple):
-    """A rectangle of a picture to compute in one go."""
-
-    rows: Span
-    columns: Span
-
     @property
-    def core(self) -> tuple[slice, slice]:
+    def core(self) -> slice:
         """Where the result belongs in the picture."""
-        return slice(*self.rows[:2]), slice(*self.columns[:2])
+        return slice(self.start, self.stop)
 
     @property
-    def window(self) -> tuple[slice, slice]:
+    def window(self) -> slice:
         """What has to be read: the core and its halo, as far as the picture goes."""
-        return slice(*self.rows[2:]), slice(*self.columns[2:])
+        return slice(self.first, self.last)
 
     @property
-    def core_in_window(self) -> tuple[slice, slice]:
+    def core_in_window(self) -> slice:
         """Where the core lies in the window."""
-        rows, columns = (
-            slice(span.start - span.first, span.stop - span.first)
-            for span in (self.rows, self.columns)
-        )
-        return rows, columns
+        return slice(self.start - self.first, self.stop - self.first)
+
+
+class Grid(NamedTuple):
+    """A picture cut into tiles, in rows and columns; their cores partition it."""
+
+    rows: tuple[Span, ...]
+    columns: tuple[Span, ...]
 
     @property
     def pixels(self) -> int:
-        """Area of the window: what the tile costs."""
-        return (self.rows.last - self.rows.first) * (self.columns.last - self.columns.first)
+        """Area of all windows: what computing them costs."""
+        return math.prod(sum(span.last - span.first for span in axis) for axis in self)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of the largest window: what decides the memory."""
+        height, width = (max(span.last - span.first for span in axis) for axis in self)
+        return height, width
 
 
-def plan_tiles(height: int, width: int, tile: int, halo: int) -> list[Tile]:
-    """Cover a picture with tiles whose cores partition it.
+class Cost(NamedTuple):
+    """Bytes that a grid takes at its peak.
+
+    Attributes:
+        pixel: For each pixel of a window, while it is computed.
+        row: For each row of a window, where the picture is held in bands of that height.
+    """
+
+    pixel: int
+    row: int = 0
+
+    def of(self, grid: Grid) -> int:
+        """The peak for a grid."""
+        height, width = grid.window
+        return height * (width * self.pixel + self.row)
+
+
+def square_grid(height: int, width: int, halo: int, side: int) -> Grid:
+    """Cut a picture into tiles whose cores are at most ``side`` pixels high and wide.
 
     Args:
         height: Of the picture, 1 or more.
         width: Of the picture, 1 or more.
-        tile: Largest side of a core; 0 makes one tile of the whole picture. Cores are of equal
-            size to within a pixel, so that none is a sliver.
         halo: Pixels to read on each side of a core, where the picture has them.
+        side: Largest side of a core; 0 makes one tile of the whole picture. Cores are of equal
+            size to within a pixel, so that none is a sliver.
+    """
+    rows, columns = (math.ceil(length / (side or length)) for length in (height, width))
+    return _grid(height, width, halo, rows, columns)
+
+
+def cheapest_grid(height: int, width: int, halo: int, cost: Cost, memory: int) -> Grid:
+    """The grid that computes the fewest pixels within a budget of memory.
+
+    Args:
+        height: Of the picture, 1 or more.
+        width: Of the picture, 1 or more.
+        halo: Pixels to read on each side of a core, where the picture has them.
+        cost: Of a grid.
+        memory: The budget in bytes.
 
     Returns:
-        Tiles in reading order.
+        The whole picture if it fits; else strips or tiles; the grid that takes least memory if
+        none fits, which ``cost`` tells.
     """
-    rows, columns = (_spans(length, tile or length, halo) for length in (height, width))
-    return [Tile(row, column) for row in rows for column in columns]
+    found = []
+    for columns in range(1, _most(width) + 1):
+        affordable = memory // (_widest(width, columns, halo) * cost.pixel + cost.row)
+        rows = _fewest(height, halo, affordable)
+        if rows <= _most(height):
+            area = (height + 2 * halo * (rows - 1)) * (width + 2 * halo * (columns - 1))
+            found.append((area, rows * columns, rows, columns))
+    if found:
+        _, _, rows, columns = min(found)
+    else:
+        rows, columns = (_narrowest(length, halo) for length in (height, width))
+    return _grid(height, width, halo, rows, columns)
 
 
-def _spans(length: int, side: int, halo: int) -> list[Span]:
-    count = math.ceil(length / side)
+def _grid(height: int, width: int, halo: int, rows: int, columns: int) -> Grid:
+    return Grid(_spans(height, rows, halo), _spans(width, columns, halo))
+
+
+def _spans(length: int, count: int, halo: int) -> tuple[Span, ...]:
     edges = [length * i // count for i in range(count + 1)]
-    return [
+    return tuple(
         Span(start, stop, max(0, start - halo), min(length, stop + halo))
         for start, stop in pairwise(edges)
-    ]
+    )
+
+
+def _most(length: int) -> int:
+    return math.ceil(length / LEAST_CORE)
+
+
+def _narrowest(length: int, halo: int) -> int:
+    """How many spans make the shortest windows; more than two read a halo on both sides."""
+    counts = {1, min(2, _most(length)), _most(length)}
+    return min(counts, key=lambda count: _widest(length, count, halo))
+
+
+def _widest(length: int, count: int, halo: int) -> int:
+    """The longest window of ``_spans``, or a little more."""
+    return min(length, math.ceil(length / count) + min(count - 1, 2) * halo)
+
+
+def _fewest(length: int, halo: int, longest: int) -> int:
+    """How many spans it takes for no window to be longer than ``longest``."""
+    for count in (1, 2):
+        if _widest(length, count, halo) <= longest:
+            return count
+    return math.ceil(length / core) if (core := longest - 2 * halo) > 0 else length + 1
 
 
 def run_tiled(
-    function: Callable[[NDArray[Any]], NDArray[Any]], picture: NDArray[Any], tile: int, halo: int
+    function: Callable[[NDArray[Any]], NDArray[Any]], picture: NDArray[Any], grid: Grid
 ) -> NDArray[Any]:
     """Apply a function of bounded reach to a picture, tile by tile.
 
     Args:
         function: From a window (h, w, C) to an array of the same shape and dtype, in which a pixel
-            depends on those within ``halo`` of it only.
+            depends on those within the grid's halo of it only.
         picture: (H, W, C).
-        tile: As for `plan_tiles`.
-        halo: As for `plan_tiles`.
+        grid: Of H x W pixels.
 
     Returns:
         (H, W, C), the dtype of ``picture``: what ``function(picture)`` would give.
     """
     out = np.empty_like(picture, order="C")
-    for part in plan_tiles(picture.shape[0], picture.shape[1], tile, halo):
-        out[part.core] = function(picture[part.window])[part.core_in_window]
+    for rows in grid.rows:
+        run_row(function, picture[rows.window], rows, grid, out[rows.core])
     return out
 
 
-def automatic_tile(height: int, width: int, halo: int, precision: str) -> int:
-    """The tile for a picture that may use half of the free memory: 0 if the whole picture fits."""
-    affordable = free_memory() // 2 // BYTES_PER_PIXEL[precision]
-    if height * width <= affordable:
-        return 0
-    return max(LEAST_TILE, math.isqrt(affordable) - 2 * halo)
+def run_row(
+    function: Callable[[NDArray[Any]], NDArray[Any]],
+    band: NDArray[Any],
+    rows: Span,
+    grid: Grid,
+    out: NDArray[Any],
+) -> None:
+    """Apply a function to one row of tiles, as `run_tiled` to all.
 
-
-def free_memory() -> int:
-    """Bytes that this process may still take, as far as the system tells."""
-    free = UNKNOWN_FREE_MEMORY
-    meminfo, limit = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    if meminfo.exists():
-        kilobytes = dict(line.split(":") for line in meminfo.read_text().splitlines())
-        free = int(kilobytes["MemAvailable"].split()[0]) * 1024
-    if limit.exists() and (text := limit.read_text().strip()).isdigit():
-        free = min(free, int(text))
-    return free
+    Args:
+        function: As for `run_tiled`.
+        band: The window of the row of tiles, over the whole width of the picture.
+        rows: Which of ``grid.rows``.
+        grid: The tiles.
+        out: Where the core of the row goes, over the whole width of the picture.
+    """
+    for columns in grid.columns:
+        clean = function(band[:, columns.window])
+        out[:, columns.core] = clean[rows.core_in_window, columns.core_in_window]
+        if len(grid.rows) * len(grid.columns) > 1:
+            del clean
+            give_back()

@@ -49,11 +49,16 @@ def imported() -> dict[str, Path]:
     return {file.stem: file for file in files if file.stem not in MODELS}
 
 
+def embedded_path(name: str) -> Path:
+    """Where the package has a file of this name, if it has it."""
+    return _EMBEDDED / f"{name}.safetensors"
+
+
 def stored_path(name: str) -> Path:
     """Where the file of a model in the table is, or would be after fetching."""
     card = get_card(name)
     if card.embedded:
-        return _EMBEDDED / f"{name}.safetensors"
+        return embedded_path(name)
     return home() / "models" / f"{name}.pth"
 
 
@@ -101,7 +106,9 @@ def load_weights(name_or_path: str | Path) -> Weights:
         return read_weights(path)
     if card.sha256 not in (None, sha256_of(path)):
         raise ModelError(f"{path} is damaged; run: dpenet models fetch {card.name}")
-    return replace(read_weights(path), name=card.name)
+    weights = read_weights(path)
+    measured = {} if card.halo_8bit is None else {"halo_8bit": card.halo_8bit}
+    return replace(weights, name=card.name, metadata={**weights.metadata, **measured})
 
 
 def fetch(name: str) -> Path:

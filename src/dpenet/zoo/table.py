@@ -53,6 +53,9 @@ class ModelCard:
         embedded: Whether it comes with the package.
         scores: What we measured.
         note: What to know before trusting it or its scores.
+        halo_8bit: How far pixels act on a result rounded to 8 bits, as measured by
+            ``benchmarks/halo.py``: less than the receptive field. None leaves it to the file's
+            metadata.
     """
 
     name: str
@@ -67,6 +70,7 @@ class ModelCard:
     architecture: Architecture = field(default_factory=Architecture)
     embedded: bool = False
     scores: tuple[Score, ...] = ()
+    halo_8bit: int | None = None
 
 
 def _read_scores() -> dict[str, tuple[Score, ...]]:
@@ -85,7 +89,9 @@ def _read_scores() -> dict[str, tuple[Score, ...]]:
 _SCORES = _read_scores()
 
 
-def _published(file: str, commit: str, sha256: str, trained_on: str, note: str = "") -> ModelCard:
+def _published(
+    file: str, commit: str, sha256: str, trained_on: str, halo_8bit: int, note: str = ""
+) -> ModelCard:
     caveat = (
         "The authors' training sample shares its background with image 1 of the Rain100 test "
         "sets, and their checkpoints look fine-tuned from one another: its scores may not be "
@@ -103,56 +109,83 @@ def _published(file: str, commit: str, sha256: str, trained_on: str, note: str =
         trained_on=trained_on,
         note=f"{note}{caveat}",
         scores=_SCORES.get(name, ()),
+        halo_8bit=halo_8bit,
     )
 
 
-_CARDS = (
-    ModelCard(
-        name="universal",
-        title="The embedded default, for any rainy photo",
+def _own(name: str, title: str, architecture: Architecture, note: str) -> ModelCard:
+    return ModelCard(
+        name=name,
+        title=title,
         source="this project",
         commit=None,
         url=None,
         sha256=None,
         licence="Apache-2.0",
-        trained_on="own synthesis",
-        architecture=Architecture(width=16, n_ddrb=5, n_erpab=2),
-        note="Provisional: a network of half the paper's width and depth, trained from scratch "
-        "for less than an hour on free photos (scripts/photos.toml) in the rain that dpenet.rain "
-        "draws (recipes/short.yaml, then recipes/universal.yaml). It has seen no pair of any "
-        "public data set.",
+        trained_on="own rain",
+        architecture=architecture,
+        note=f"{note} Trained from nothing on free photos (scripts/photos.toml) in the rain that "
+        "dpenet.rain draws; it has seen no pair of any public data set. See docs/universal.md.",
         embedded=True,
-        scores=_SCORES.get("universal", ()),
+        scores=_SCORES.get(name, ()),
+    )
+
+
+_CARDS = (
+    _own(
+        "universal",
+        "The embedded default, for any rainy photo",
+        Architecture(),
+        "Provisional: its training goes on (recipes/universal.yaml).",
+    ),
+    _own(
+        "universal-light",
+        "LightDPENet: half of the default's cost",
+        Architecture(n_ddrb=5),
+        "What universal grew from (recipes/growth-2.yaml), in fewer looks of rain; not distilled "
+        "from it yet.",
+    ),
+    _own(
+        "universal-nano",
+        "A fast small network, for video",
+        Architecture(width=16, n_ddrb=5, n_erpab=2),
+        "An eighth of the default's cost; it takes fine bright things for rain more often "
+        "(recipes/growth-1.yaml).",
     ),
     _published(
         "Rain100H",
         "06473a2",
         "f3f929075f481bef2385e279e68954b70ec187086b6833e8e8e2a35ebf468726",
         "Rain100H",
+        halo_8bit=96,
     ),
     _published(
         "Rain100L",
         "4ef5c0c",
         "6921eb9d70bb4080b97f5f555366d2bbed29ba59403597a63043bf1c4f5f182c",
         "Rain100L",
+        halo_8bit=96,
     ),
     _published(
         "Rain800",
         "4ef5c0c",
         "28eec1d3a73d40f436e23c3ee9d3925c650f98630cf2161c5d146746211227d1",
         "Rain800",
+        halo_8bit=112,
     ),
     _published(
         "Rain1400",
         "4ef5c0c",
         "e1516e13781a5cc0501826714ef23688c51ce37d65711d3e15dac46c9b497fc9",
         "Rain1400",
+        halo_8bit=112,
     ),
     _published(
         "HeavyRain",
         "3096a6cfdcca74e98489331744801895e9c176f6",
         "e94ca708e1ad6ae247a785709bac7d2910eed24edd81c679450f4a7146b67210",
         "heavy rain",
+        halo_8bit=128,
         note="The authors do not say which heavy rain it was trained on. ",
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +20,8 @@ from dpenet.zoo.architecture import Architecture
 from dpenet.zoo.pth import as_float32, read_pth
 
 _DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "bfloat16", "F64": "<f8"}
-_METADATA = "dpenet"  # the one metadata entry of our safetensors files, a JSON object
+METADATA = "dpenet"
+"""The one metadata entry of our safetensors files, a JSON object."""
 # A DPENet 512 channels wide takes 0.7 GB: a bigger file is something else, and is not read.
 _LARGEST_FILE = 1 << 30
 
@@ -38,6 +41,21 @@ class Weights:
     architecture: Architecture
     metadata: Mapping[str, Any] = field(default_factory=dict)
     name: str = "custom"
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the learnt numbers, in hexadecimal: the same whatever file they are in."""
+        digest = hashlib.sha256()
+        for key, array in sorted(self.state.items()):
+            digest.update(f"{key} {array.shape} ".encode())
+            digest.update(np.ascontiguousarray(array, "<f4").tobytes())
+        return digest.hexdigest()
+
+    @property
+    def halo_8bit(self) -> int | None:
+        """How far pixels act on a result rounded to 8 bits, by its metadata; None if not told."""
+        halo = self.metadata.get("halo_8bit")
+        return halo if isinstance(halo, int) and halo >= 0 else None
 
 
 def read_weights(path: Path) -> Weights:
@@ -79,7 +97,7 @@ def write_weights(
     shapes = _check(state, "weights to save").shapes()
     arrays = {key: np.ascontiguousarray(state[key], dtype=np.float32) for key in shapes}
     # One entry with sorted keys: the same weights give the same bytes.
-    content = save(arrays, {_METADATA: json.dumps(metadata, sort_keys=True, ensure_ascii=False)})
+    content = save(arrays, {METADATA: json.dumps(metadata, sort_keys=True, ensure_ascii=False)})
     try:
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
@@ -111,7 +129,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[
             numbers = as_float32(tensor["data"], _DTYPES[tensor["dtype"]])
             state[key] = numbers.reshape(tensor["shape"])
         length = int.from_bytes(content[:8], "little")
-        entry = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get(_METADATA, "{}")
+        entry = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get(METADATA, "{}")
         metadata = json.loads(entry)
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from error
@@ -120,5 +138,5 @@ def _read_safetensors(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[
             f"{path}: damaged or cut short; download or copy it again ({error})"
         ) from error
     if not isinstance(metadata, dict):
-        raise ModelError(f"{path}: its metadata entry {_METADATA!r} is not a JSON object")
+        raise ModelError(f"{path}: its metadata entry {METADATA!r} is not a JSON object")
     return state, metadata
