@@ -47,7 +47,7 @@ def test_rows_not_named_stay(
         quality.main()
 
     run("--weights", "somewhere/Rain100L.pth", "--model", "universal")
-    run("--model", "universal", "--dataset", "Rain100L", "--precision", "bf16")
+    run("--model", "universal", "--dataset", "Rain100L", "--precision", "bf16,int8")
     results = json.loads(quality.RESULTS.read_text())
     keys = [(r["model"], r["dataset"], r["precision"]) for r in results["rows"]]
     assert keys == [
@@ -58,11 +58,12 @@ def test_rows_not_named_stay(
         ("rain100l", "Rain100L", "fp32"),
         ("universal", "Rain100L", "fp32"),
         ("universal", "Rain100L", "bf16"),
+        ("universal", "Rain100L", "int8"),
     ]
     assert results["schema"] == 1
     assert {"commit", "cpu", "libraries", "protocols"} <= set(results)
     scores = json.loads(quality.SCORES.read_text())
-    assert len(scores["rows"]) == 7
+    assert len(scores["rows"]) == 8
     assert set(scores["rows"][0]) == {
         "model",
         "dataset",
@@ -81,7 +82,11 @@ def test_the_published_scores_agree_with_the_results() -> None:
     results = json.loads(benchmarks.quality.RESULTS.read_text())
     scores = json.loads(benchmarks.quality.SCORES.read_text())
     assert scores["rows"] == [{k: row[k] for k in scores["rows"][0]} for row in results["rows"]]
-    named = {(r["model"], r["dataset"]): r for r in scores["rows"] if r["protocol"] == "matlab-y"}
+    named = {
+        (r["model"], r["dataset"]): r
+        for r in scores["rows"]
+        if (r["protocol"], r["precision"]) == ("matlab-y", "fp32")
+    }
     for name, psnr, ssim in (("Rain100H", 32.056, 0.9295), ("Rain100L", 39.294, 0.9848)):
         row = named[name.lower(), name]
         assert (row["psnr"], row["ssim"]) == (

@@ -39,6 +39,11 @@ def data_address(picture: NDArray[np.uint8]) -> str:
     """A picture as ``data:image/jpeg;base64,...``, made smaller where it is very large."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     image.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
+    return jpeg_address(image, quality=88)
+
+
+def jpeg_address(image: Image.Image, **options: int) -> str:
+    """An image as ``data:image/jpeg;base64,...``, written with the options of Pillow's JPEG."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=88)
+    image.save(buffer, "JPEG", **options)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
