@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -14,26 +15,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from dpenet.cli import pictures
 from dpenet.cli.console import duration
 from dpenet.inference.derainer import Derainer
-from dpenet.zoo import Architecture
-from dpenet.zoo.weights import write_weights
+from dpenet.media import images
+from dpenet.media.jobs import plan_jobs
 
 Photo = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small random network whose output visibly differs from its input."""
-    rng = np.random.default_rng(5)
-    architecture = Architecture(width=4, n_ddrb=1, n_erpab=1)
-    state = {
-        key: rng.normal(0, 0.25, shape).astype(np.float32)
-        for key, shape in architecture.shapes().items()
-    }
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    write_weights(path, state, {})
-    return path
 
 
 @pytest.fixture
@@ -163,12 +151,32 @@ def test_stage_strength_and_tile_reach_the_network(
         np.testing.assert_array_equal(read(out), Derainer(model, **tuning)(photo))
 
 
+def test_little_memory_is_kept_to_in_bands_or_refused(
+    tmp_path: Path, photo: Photo, model: Path
+) -> None:
+    big = np.tile(photo, (12, 12, 1))  # 2.2 MB
+    Image.fromarray(big).save(tmp_path / "x.png")
+    result = run(tmp_path / "x.png", "-m", model, "--save-rain", "--memory", "195MB", "--json")
+    assert result.returncode == 0, result.stderr
+    (record,) = records(result)
+    assert (record["height"], record["width"]) == big.shape[:2]
+    assert record["seconds"] > 0
+    clean = read(tmp_path / "x.derained.png")
+    np.testing.assert_array_equal(clean, Derainer(model)(big))
+    rain = np.clip(big.astype(int) - clean, 0, 255)
+    np.testing.assert_array_equal(read(tmp_path / "x.rain.png"), rain)
+    result = run(tmp_path / "x.png", "-m", model, "--overwrite", "--memory", "180MB", "--json")
+    assert result.returncode == 1
+    assert "need memory of" in records(result)[0]["error"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
         (["missing.png"], 2, "missing.png"),
         (["x.png", "--model", "rain100x"], 1, "rain100h"),
         (["x.png", "--stage", "3"], 2, "stage"),
+        (["x.png", "--memory", "much"], 2, "memory"),
         (["x.png", "--precision", "fp8"], 2, "precision"),
         (["x.png", "--device", "toaster"], 2, "toaster"),
         ([], 2, "INPUT"),
@@ -226,9 +234,101 @@ def test_an_interrupted_run_leaves_no_part_of_an_output(
         assert read(path).shape == big.shape
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_an_interrupt_stops_soon_and_leaves_whole_pictures_only(
+    tmp_path: Path, photo: Photo, model: Path
+) -> None:
+    big = np.tile(photo, (9, 9, 1))
+    for index in range(40):
+        Image.fromarray(big).save(tmp_path / f"{index:02d}.bmp")
+    command = [sys.executable, "-m", "dpenet", "derain", str(tmp_path), "-m", str(model)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    while process.poll() is None and not (tmp_path / "00.derained.bmp").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in told
+    assert b" done, 0 skipped, 0 failed in " in told
+    finished = set(tmp_path.glob("*.derained.bmp"))
+    assert 1 <= len(finished) < 20
+    assert len(list(tmp_path.iterdir())) == 40 + len(finished)  # no temporary file
+    for path in finished:
+        assert read(path).shape == big.shape
+
+
+def test_a_folder_gives_what_each_picture_gives_in_the_order_of_names(
+    tmp_path: Path, photo: Photo, model: Path
+) -> None:
+    root, out = tmp_path / "in", tmp_path / "out"
+    root.mkdir()
+    for index in range(24):
+        size = 4 * (30 - index) if index % 8 else 120
+        name = f"{index}.{'bmp' if index % 5 == 0 else 'png'}"
+        Image.fromarray(np.tile(photo, (2, 2, 1))[:size, : size + index]).save(root / name)
+    (root / "11.png").write_bytes(b"no picture")
+    result = run(root, "-o", out, "-m", model, "--json", "--threads", 2)
+    assert result.returncode == 1
+    names = [Path(record["input"]).name for record in records(result)]
+    assert names == sorted(names, key=lambda name: int(name.partition(".")[0]))
+    assert [r["status"] for r in records(result)] == ["done"] * 11 + ["failed"] + ["done"] * 12
+    derainer = Derainer(model, threads=2)
+    for name in set(names) - {"11.png"}:
+        derainer(root / name, out=tmp_path / name)
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_a_long_job_is_announced_from_a_few_headers(
+    tmp_path: Path, photo: Photo, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(60):
+        Image.fromarray(photo).save(tmp_path / f"{index}.png")
+    jobs = plan_jobs([str(tmp_path)])
+    derainer = Derainer(model)
+    read_headers = []
+    told: list[str] = []
+
+    def read_size(path: Path) -> tuple[int, int]:
+        read_headers.append(path)
+        return 61, 83
+
+    monkeypatch.setattr(images, "read_size", read_size)
+    monkeypatch.setattr(Derainer, "estimate_seconds", lambda *_: 3.0)
+    monkeypatch.setattr(pictures, "say", told.append)
+    monkeypatch.setattr(pictures, "SAMPLED_PICTURES", 10)
+    pictures.announce(jobs, derainer)
+    assert len(read_headers) == 10
+    assert told == ["About 3 min for 60 pictures (small, fp32, cpu)"]
+    pictures.announce(jobs[:2], derainer)  # too few pixels to ask
+    assert len(told) == 1
+
+
+def test_every_frame_counts_in_what_is_announced(
+    tmp_path: Path, photo: Photo, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [Image.fromarray(np.roll(photo, step, axis=1)) for step in range(60)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    told: list[str] = []
+    monkeypatch.setattr(Derainer, "estimate_seconds", lambda *_: 3.0)
+    monkeypatch.setattr(pictures, "say", told.append)
+    pictures.announce(plan_jobs([str(tmp_path / "a.gif")]), Derainer(model))
+    assert told == ["About 3 min for 1 picture (small, fp32, cpu)"]
+
+
+def test_a_piped_animation_stays_one(tmp_path: Path, photo: Photo, model: Path) -> None:
+    frames = [Image.fromarray(np.roll(photo, 9 * step, axis=1)) for step in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=70)
+    command = [sys.executable, "-m", "dpenet", "derain", "-", "-m", str(model)]
+    result = subprocess.run(
+        command, input=(tmp_path / "a.gif").read_bytes(), capture_output=True, check=True
+    )
+    (tmp_path / "b.gif").write_bytes(result.stdout)
+    assert getattr(Image.open(tmp_path / "b.gif"), "n_frames", 1) == 3
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.42, "0.4 s"), (12.3, "12 s"), (200, "3 min"), (4800, "1 h 20 min")],
+    [(0.042, "0.04 s"), (0.42, "0.4 s"), (12.3, "12 s"), (200, "3 min"), (4800, "1 h 20 min")],
 )
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from dpenet.cli.app import main
 from dpenet.zoo import Architecture, list_models
+from dpenet.zoo.int8 import read_int8
 from dpenet.zoo.table import MODELS, Score
 from dpenet.zoo.weights import write_weights
 
@@ -53,10 +56,10 @@ def test_list_fits_80_columns(
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0].endswith("TRAINED ON     Rain100H  Rain100L  Rain1200_samples")
-    rows = {line.split()[0]: line for line in lines[1:9] if line}
+    assert lines[0].endswith("TRAINED ON  Rain100H  Rain100L  Rain1200_samples")
+    rows = {line.split()[0]: line for line in lines[1:10] if line}
     assert [*list_models(), "dashcam"] == [name for name in rows if name not in ("Mean", "Before")]
-    assert rows["rain100h"].endswith("Rain100H       30.13     30.13     30.13")
+    assert rows["rain100h"].endswith("Rain100H    30.13     30.13     30.13")
     assert "imported" in rows["dashcam"]
     assert "matlab-y" in out
 
@@ -95,8 +98,8 @@ def test_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
             *("trained_on", "scores", "parameters", "receptive_field", "architecture"),
         }
     assert records[0]["state"] == "embedded"
-    assert records[1]["state"] == "not fetched"
-    assert records[1]["path"] is None
+    assert records[-1]["state"] == "not fetched"
+    assert all(bool(record["path"]) == (record["state"] == "embedded") for record in records)
 
 
 def test_show(capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,6 +144,61 @@ def test_fetch_of_what_is_here_needs_no_network(
     assert state == "fetched"
 
 
+def test_quantize(
+    capsys: pytest.CaptureFixture[str], mine: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpenet.inference.calibration.SCENES", 2)
+    run(capsys, "import", str(mine), "--name", "dashcam")
+    assert "not here; to make it: dpenet models quantize dashcam" in " ".join(
+        run(capsys, "show", "dashcam")[1].split()
+    )
+    assert json.loads(run(capsys, "show", "dashcam", "--json")[1])["int8"] is None
+    code, out, _ = run(capsys, "quantize", "dashcam", "--json")
+    [made] = (home / "int8").iterdir()
+    record = json.loads(out)
+    assert code == 0
+    assert record["path"] == str(made)
+    assert record["sha256"] == hashlib.sha256(made.read_bytes()).hexdigest()
+    shown = json.loads(run(capsys, "show", "dashcam", "--json")[1])["int8"]
+    assert shown == {"calibration": "made-up scenes", "lost": None}
+    assert "(loss not measured)" in " ".join(run(capsys, "show", "dashcam")[1].split())
+    assert "dashcam (loss not measured)" in run(capsys, "list")[1]
+
+
+def test_quantize_for_photos_into_a_file(
+    capsys: pytest.CaptureFixture[str],
+    mine: Path,
+    home: Path,
+    tmp_path: Path,
+    photo: NDArray[np.uint8],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dpenet.inference.calibration.SCENES", 2)
+    photos, target = tmp_path / "photos", tmp_path / "deep" / "x.int8.safetensors"
+    photos.mkdir()
+    arguments = ("quantize", str(mine), "--photos", str(photos), "--output", str(target))
+    code, _, err = run(capsys, *arguments)
+    assert (code, err) == (2, f"dpenet: there are no pictures in {photos}\n")
+    for name in "abc":
+        Image.fromarray(photo).save(photos / f"{name}.png")
+    assert run(capsys, *arguments) == (0, f"mine: {target}\n", "")
+    assert read_int8(target).calibration == "made-up scenes, 2 photos"
+    assert not (home / "int8").exists()
+
+
+def test_what_int8_loses_is_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = tuple(
+        Score("Rain100H", "matlab-y", psnr, 0.9, 50, precision)
+        for precision, psnr in (("fp32", 30.0), ("int8", 29.97))
+    )
+    monkeypatch.setitem(MODELS, "universal", replace(MODELS["universal"], scores=scores))
+    assert "universal (0.03 dB lost)" in run(capsys, "list")[1]
+    shown = json.loads(run(capsys, "show", "universal", "--json")[1])["int8"]
+    assert shown["lost"] == pytest.approx(0.03)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
@@ -149,6 +207,7 @@ def test_fetch_of_what_is_here_needs_no_network(
         (["fetch", "rain10h"], 1, "did you mean rain100h"),
         (["fetch", "rain100l"], 1, "cannot fetch rain100l"),
         (["import", "none.pth"], 1, "none.pth"),
+        (["quantize", "rain100l"], 1, "run: dpenet models fetch rain100l"),
         (["import", "MINE"], 2, "give it a name"),
         (["import", "MINE", "--name", "a b"], 2, "is no name"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 # Each module holds a Typer app named `app`: one command, or a group of them.
-COMMANDS = ("derain", "models", "evaluate", "data", "train")
+COMMANDS = ("derain", "models", "benchmark", "evaluate", "data", "train", "serve")
 
 
 class LazyGroup(TyperGroup):
@@ -64,6 +65,8 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 something failed, 2 usage, 130 interrupted."""
+    if not sys.warnoptions:  # what Pillow thinks of a damaged file is for its developers
+        warnings.filterwarnings("ignore", module="PIL")
     sys.exit(_exit_code(lambda: app(arguments)))
 
 

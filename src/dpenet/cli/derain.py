@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpenet.cli.console import Stopwatch, duration, emit_json, progress, say
-from dpenet.errors import DpenetError, PictureError, UsageError
+from dpenet.cli.clips import ClipChoices, clip_jobs, derain_clips
+from dpenet.cli.console import lighten_openvino, say
+from dpenet.cli.pictures import derain_pictures
+from dpenet.cli.records import Record, Tally
+from dpenet.cli.watch import settled
+from dpenet.errors import DpenetError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
-    from dpenet.inference.derainer import Derainer
     from dpenet.media.jobs import Job
 
 app = typer.Typer(add_completion=False)
 
-LONG_JOB_SECONDS = 10.0
 _PROCESSING = "Processing"
-
-
-@dataclass
-class Record:
-    """What became of one picture; one line of ``--json``."""
-
-    input: str
-    output: str
-    status: str  # done, skipped, failed or, with --dry-run, planned
-    error: str | None = None
-    seconds: float | None = None
-    model: str | None = None
-    precision: str | None = None
-    device: str | None = None
-    width: int | None = None
-    height: int | None = None
-
-    def __str__(self) -> str:
-        if self.status == "failed":
-            return f"{self.input}: failed: {self.error}"
-        note = {
-            "skipped": "skipped, it exists (--overwrite replaces it)",
-            "planned": "would be written",
-        }.get(self.status, duration(self.seconds or 0))
-        return f"{self.input} -> {self.output}  {note}"
+_CLIPS = "Clips"
+# More that are skipped are said in one line.
+_FEW = 10
 
 
 @app.command()
@@ -56,7 +35,8 @@ def derain(
         typer.Argument(
             metavar="INPUT",
             show_default=False,
-            help="Pictures, folders or globs; - reads one picture from standard input.",
+            help="Pictures, clips, folders or globs; - reads a picture or a Y4M clip from "
+            "standard input.",
         ),
     ],
     out: Annotated[
@@ -83,12 +63,36 @@ def derain(
     save_rain: Annotated[
         bool, typer.Option("--save-rain", help="Also write what was removed, as x.rain.ext.")
     ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Also write x.compare.html: before and after, with a slider."
+        ),
+    ] = False,
+    compare_png: Annotated[
+        bool,
+        typer.Option(
+            "--compare-png", help="Also write x.compare.png: before and after, side by side."
+        ),
+    ] = False,
     suffix: Annotated[
         str, typer.Option(help="What is put before the extension when there is no -o.")
     ] = ".derained",
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Take folders with all they contain.")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Go on with what comes into the folders, until Ctrl-C."),
+    ] = False,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="Of JPEG, WebP and AVIF. Default: as the source was compressed, or 95 (AVIF 90).",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that exist.")
     ] = False,
@@ -100,124 +104,227 @@ def derain(
     ] = False,
     precision: Annotated[
         str,
-        typer.Option(help="auto, fp32 or bf16.", rich_help_panel=_PROCESSING),
+        typer.Option(help="auto, fp32, bf16, fp16 or int8.", rich_help_panel=_PROCESSING),
     ] = "auto",
     device: Annotated[
         str,
         typer.Option(
-            help="auto, cpu, or another device of OpenVINO: gpu, npu.", rich_help_panel=_PROCESSING
+            help="auto, cpu, cuda, cuda:1, mps (these with torch), or another device of OpenVINO: "
+            "gpu, npu.",
+            rich_help_panel=_PROCESSING,
         ),
     ] = "auto",
     threads: Annotated[
         int | None,
         typer.Option(help="CPU threads. Default: all cores.", rich_help_panel=_PROCESSING),
     ] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            min=1,
+            help="Pictures in hand at once. Default: as many as processor and memory are good for.",
+            rich_help_panel=_PROCESSING,
+        ),
+    ] = None,
     tile: Annotated[
         int | None,
         typer.Option(
             help="Side in pixels of the squares that a picture is processed in, 0 for the whole "
-            "picture. Default: as large as memory allows. The result is the same.",
+            "picture. Default: as large as --memory allows. The result is the same.",
             rich_help_panel=_PROCESSING,
         ),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="What the program may take at its peak, such as 2GB or 500MB. "
+            "Default: half of what is free.",
+            rich_help_panel=_PROCESSING,
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoder or codec, such as libx265 or av1. Default: the clip's own, or H.264.",
+            rich_help_panel=_CLIPS,
+        ),
+    ] = None,
+    crf: Annotated[
+        float | None,
+        typer.Option(
+            help="Quality on the encoder's scale: less is better.", rich_help_panel=_CLIPS
+        ),
+    ] = None,
+    start: Annotated[
+        float | None, typer.Option(help="Seconds to begin at.", rich_help_panel=_CLIPS)
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option(help="Seconds to end before.", rich_help_panel=_CLIPS)
+    ] = None,
+    deinterlace: Annotated[
+        bool,
+        typer.Option(
+            "--deinterlace", help="Make frames of the fields of a clip.", rich_help_panel=_CLIPS
+        ),
+    ] = False,
+    preview: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Derain only so many frames, into a picture of before and after.",
+            rich_help_panel=_CLIPS,
+        ),
+    ] = None,
+    temporal: Annotated[
+        bool,
+        typer.Option(
+            "--temporal",
+            help="Steady a clip: let the frames before and after help.",
+            rich_help_panel=_CLIPS,
+        ),
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with a clip that was interrupted.", rich_help_panel=_CLIPS
+        ),
+    ] = False,
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH",
+            help="Standard input is frames of bare rgb24 pixels of this size, and so is the "
+            "output.",
+            rich_help_panel=_CLIPS,
+        ),
+    ] = None,
 ) -> None:
-    """Remove rain from pictures.
+    """Remove rain from pictures and clips.
 
     Format, metadata, colour profile, transparency and bit depth are kept. Outputs are written whole
     or not at all, and none that exists is replaced unless you say so.
     """
+    lighten_openvino()
     from dpenet.inference.derainer import Derainer
-    from dpenet.media.jobs import plan_jobs
+    from dpenet.media.containers import is_clip
+    from dpenet.media.jobs import check_writable, find_clashes, is_many, plan_jobs
 
-    jobs = plan_jobs(inputs, out=out, suffix=suffix, recursive=recursive, save_rain=save_rain)
+    if temporal and strength < 1:
+        raise UsageError("--temporal works on the whole result: leave out --strength")
+    choices = ClipChoices(codec, crf, start, end, deinterlace, preview, resume, raw, temporal)
+    find = partial(
+        plan_jobs,
+        inputs,
+        out=out,
+        suffix=suffix,
+        recursive=recursive,
+        save_rain=save_rain,
+        compare=[".html"] * compare + [".png"] * compare_png,
+        watched=watch,
+    )
+    jobs = find()
+    if watch and not all(map(is_many, inputs)):
+        raise UsageError("--watch is for folders, and for patterns in quotes")
+    for problem in find_clashes(jobs).values():
+        raise UsageError(problem)
+    jobs = clip_jobs(jobs, choices)
     if json and any(job.target is None for job in jobs):
         raise UsageError("--json and the picture cannot both go to standard output: give -o FILE")
-    exists = {job: not overwrite and _exists(job) for job in jobs}
-    skipped = [job for job in jobs if exists[job]]
-    pending = [job for job in jobs if not exists[job]]
-
-    def report(record: Record) -> None:
-        if json:
-            emit_json(asdict(record))
-        else:
-            say(str(record))
-
-    for job in skipped:
-        report(_record(job, "skipped"))
+    tally = Tally(json=json)
     if dry_run:
-        for job in pending:
-            report(_record(job, "planned"))
+        for job in jobs:
+            is_skipped = job.is_done and not overwrite
+            _report(Record.of(job, "skipped" if is_skipped else "planned"), tally)
         return
-    failures = 0
-    if pending:
-        derainer = Derainer(
+    check_writable(job for job in jobs if overwrite or not job.is_done)
+
+    @cache
+    def derainer() -> Derainer:
+        return Derainer(
             model,
             precision=precision,
             device=device,
             threads=threads,
             tile=tile,
+            memory=memory,
             stage=stage,
             strength=strength,
         )
-        _announce(pending, derainer)
-        with progress(len(pending), "pictures") as advance:
-            for job in pending:
-                record = _process(job, derainer, overwrite)
-                failures += record.status == "failed"
-                advance(str(record))
-                if json:
-                    emit_json(asdict(record))
-    if len(jobs) > 1:
-        say(f"{len(pending) - failures} done, {len(skipped)} skipped, {failures} failed")
-    if failures:
+
+    def work(pending: Sequence[Job]) -> Generator[Record]:
+        clips = {job for job in pending if job.source is not None and is_clip(job.source)}
+        pictures = [job for job in pending if job not in clips]
+        yield from derain_pictures(
+            pictures,
+            derainer(),
+            choices,
+            overwrite=overwrite,
+            at_once=at_once,
+            quality=quality,
+        )
+        moving = [job for job in pending if job in clips]
+        yield from derain_clips(moving, derainer(), choices, overwrite=overwrite)
+
+    batches: Iterator[list[Job]] = iter([jobs])
+    if watch:
+        derainer()
+        say("Watching; Ctrl-C ends it")
+        batches = (_fit(due, found, choices, tally) for due, found in settled(find))
+    try:
+        for batch in batches:
+            if pending := batch if overwrite else _without_done(batch, tally):
+                with closing(work(pending)) as records:
+                    _count(records, len(pending), tally)
+    finally:
+        if watch or len(jobs) > 1:
+            say(str(tally))
+    if tally.failed:
         raise typer.Exit(1)
 
 
-def _process(job: Job, derainer: Derainer, overwrite: bool) -> Record:
-    """Do one job; what goes wrong with it is in the record, so that the others go on."""
-    from dpenet.media.images import encode_picture, read_picture, with_pixels, write_picture
-
-    watch = Stopwatch()
-    record = _record(job, "done")
-    record.model = derainer.weights.name
-    record.precision, record.device = derainer.precision, derainer.device
-    try:
-        rainy = read_picture(sys.stdin.buffer.read() if job.source is None else job.source)
-        record.height, record.width = rainy.pixels.shape[:2]
-        clean = with_pixels(rainy, derainer.derain_pixels(rainy.pixels))
-        if job.rain is not None:
-            rain = with_pixels(rainy, derainer.rain_layer(rainy.pixels, clean.pixels))
-            write_picture(rain, job.rain, overwrite=overwrite)
-        if job.target is None:
-            sys.stdout.buffer.write(encode_picture(clean))
-            sys.stdout.buffer.flush()
-        else:
-            write_picture(clean, job.target, overwrite=overwrite)
-    except DpenetError as error:
-        record.status, record.error = "failed", str(error)
-    record.seconds = round(watch.seconds, 3)
-    return record
+def _report(record: Record, tally: Tally) -> None:
+    say(str(record))
+    tally.add(record)
 
 
-def _announce(jobs: Sequence[Job], derainer: Derainer) -> None:
-    """Say how long a long job will take, before it starts."""
-    from dpenet.media.images import read_size
-
-    seconds = 0.0
-    for job in jobs:
-        if job.source is not None:
-            with suppress(PictureError):  # reported when its turn comes
-                seconds += derainer.estimate_seconds(*read_size(job.source))
-    if seconds > LONG_JOB_SECONDS:
-        say(
-            f"About {duration(seconds)} for {len(jobs)} picture{'s'[: len(jobs) > 1]} "
-            f"({derainer.weights.name}, {derainer.precision}, {derainer.device})"
-        )
+def _without_done(jobs: Sequence[Job], tally: Tally) -> list[Job]:
+    """The jobs that are still to be done; the others are counted as skipped."""
+    skipped = [Record.of(job, "skipped") for job in jobs if job.is_done]
+    for record in skipped:
+        tally.add(record)
+    if len(skipped) > _FEW:
+        say(f"{len(skipped)} skipped, they exist (--overwrite replaces them)")
+    else:
+        for record in skipped:
+            say(str(record))
+    return [job for job in jobs if not job.is_done]
 
 
-def _exists(job: Job) -> bool:
-    return any(output is not None and output.exists() for output in (job.target, job.rain))
+def _count(records: Iterator[Record], total: int, tally: Tally) -> None:
+    for number, record in enumerate(records, 1):
+        tally.add(record)
+        if record.ends_all:
+            raise DpenetError(
+                f"nothing more can be written, and {total - number} are left; make room, and the "
+                "same command goes on with them"
+            )
 
 
-def _record(job: Job, status: str) -> Record:
-    return Record(input=str(job.source or "-"), output=str(job.target or "-"), status=status)
+def _fit(due: Sequence[Job], found: Sequence[Job], choices: ClipChoices, tally: Tally) -> list[Job]:
+    """Of jobs that came up in a watched folder, those that can be."""
+    from dpenet.media.jobs import find_clashes
+
+    clashes = find_clashes(found)
+    fit = []
+    for job in due:
+        try:
+            if job in clashes:
+                raise UsageError(clashes[job])
+            fit += clip_jobs([job], choices)
+        except DpenetError as error:
+            record = Record.of(job, "failed")
+            record.fail(error)
+            _report(record, tally)
+    return fit

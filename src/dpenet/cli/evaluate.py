@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpenet.cli.console import emit_json, progress, say
-from dpenet.errors import DpenetError
+from dpenet.cli.console import aligned, emit_json, progress, say, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +37,7 @@ def evaluate(
     protocol: Annotated[
         str, typer.Option(help="matlab-y, matlab-y-uint8, rgb or pil-l.")
     ] = "matlab-y",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a page, DIR/index.html.")
     ] = None,
@@ -84,13 +83,13 @@ def evaluate(
     else:
         _print(found)
     if csv:
-        _write(csv, found.to_csv())
+        write_text(csv, found.to_csv())
     if output:
         from json import dumps
 
-        _write(output, dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n")
+        write_text(output, dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n")
     if report:
-        _write(report / "index.html", evaluation_page(found, methods))
+        write_text(report / "index.html", evaluation_page(found, methods))
     if found.failures:
         say(f"{len(found.failures)} could not be scored; the means leave them out")
         raise typer.Exit(1)
@@ -142,7 +141,7 @@ def _gallery(
                 emit_json({"picture": name, "psnr": None, "ssim": None, "error": error})
 
         page = gallery_page(data, sources, methods, tell)
-    _write(report / "index.html", page)
+    write_text(report / "index.html", page)
     if failed:
         raise typer.Exit(1)
 
@@ -163,23 +162,5 @@ def _print(found: Evaluation) -> None:
             for value, kind in ((r["psnr"], ".3f"), (r["ssim"], ".4f"), (r["gain"], "+.3f"))
         )
         lines.append((method, psnr, ssim, gain, str(r["pairs"]), f"{r['seconds']:.2f}"))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        first, *others = (
-            f"{cell:<{width}}" if i == 0 else f"{cell:>{width}}"
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        typer.echo("  ".join([first, *others]))
+    typer.echo(aligned(lines))
     typer.echo(f"\nMeans over pictures, protocol {found.protocol}, layout {found.layout}.")
-
-
-def _write(path: Path, text: str) -> None:
-    from dpenet.atomic import atomic_path
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DpenetError(f"cannot write {path}: {error.strerror or error}") from error
-    say(f"wrote {path}")

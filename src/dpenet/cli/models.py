@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="List, show, fetch and import models, and say where they are.",
+    help="List, show, fetch, import and quantize models, and say where they are.",
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model; see: dpenet models list.")]
@@ -53,6 +53,8 @@ def list_(json: Json = False) -> None:
     if datasets:
         typer.echo(f"\nMean PSNR in dB, measured by us ({', '.join(_LISTED.values())}).")
         typer.echo("Before comparing, read the notes: dpenet models show NAME")
+    if quantized := [f"{r['name']} {_lost(r['int8'])}" for r in records if r["int8"]]:
+        typer.echo(textwrap.fill(f"int8 is here for: {', '.join(quantized)}.", 80))
 
 
 @app.command()
@@ -63,6 +65,11 @@ def show(name: Name, json: Json = False) -> None:
         emit_json(record)
         return
     scores = record.pop("scores")
+    record["int8"] = (
+        f"here, calibrated on {form['calibration']} {_lost(form)}"
+        if (form := record["int8"])
+        else f"not here; to make it: dpenet models quantize {name}"
+    )
     if "architecture" in record:
         record["architecture"] = "width {width}, {n_ddrb} DDRB, {n_erpab} ERPAB".format(
             **record["architecture"]
@@ -117,6 +124,40 @@ def import_(
 
 
 @app.command()
+def quantize(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model, or a file of weights.")],
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Photos of the kind to derain, rainy or not, to fit it to them too."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write it to this file, and not where it will be found.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make the int8 form of a model, for --precision int8. Takes about a minute."""
+    import numpy as np
+
+    from dpenet.data.layouts import list_pictures
+    from dpenet.data.pairs import read_rgb
+    from dpenet.errors import UsageError
+    from dpenet.inference import calibration
+    from dpenet.inference import quantize as quantization
+    from dpenet.zoo import int8, load_weights
+
+    weights = load_weights(name)
+    files = list_pictures(photos) if photos is not None else []
+    if photos is not None and not files:
+        raise UsageError(f"there are no pictures in {photos}")
+    chosen = files[:: max(1, len(files) // calibration.SCENES)][: calibration.SCENES]
+    pictures = [read_rgb(file).astype(np.float32) / np.float32(255) for file in chosen]
+    form = quantization.quantize(weights, pictures)
+    path = int8.int8_path(weights) if output is None else output
+    int8.write_int8(path, form)
+    _report(weights.name, path, json)
+
+
+@app.command()
 def path(name: Name, json: Json = False) -> None:
     """Print where the file of a model is."""
     from dpenet.zoo.store import locate
@@ -152,6 +193,7 @@ def _record(name: str) -> dict[str, Any]:
             "sha256": sha256_of(own[name]),
             "trained_on": "",
             "scores": [],
+            "int8": _int8(name),
         }
     if name not in MODELS:
         raise unknown_model(name, [*MODELS, *own])
@@ -167,8 +209,30 @@ def _record(name: str) -> dict[str, Any]:
         "path": str(file) if here else None,
         "parameters": card.architecture.parameters,
         "receptive_field": card.architecture.receptive_field,
+        "int8": _int8(name) if here else None,
         **{key: value for key, value in facts.items() if key not in ("name", "title", "embedded")},
     }
+
+
+def _int8(name: str) -> dict[str, Any] | None:
+    """What is known of the int8 form of a model that is here; None if there is no such form."""
+    from dpenet.errors import ModelError
+    from dpenet.inference.precision import lost, scores_of
+    from dpenet.zoo import load_weights
+    from dpenet.zoo.int8 import find_int8
+
+    try:
+        weights = load_weights(name)
+        form = find_int8(weights)
+    except ModelError:  # damaged: it says so when it is used
+        return None
+    if form is None:
+        return None
+    return {"calibration": form.calibration, "lost": lost(scores_of(weights, form), "int8")}
+
+
+def _lost(form: dict[str, Any]) -> str:
+    return "(loss not measured)" if form["lost"] is None else f"({form['lost']:.2f} dB lost)"
 
 
 def _psnr(record: dict[str, Any], dataset: str) -> str:
