@@ -2,8 +2,10 @@
 
     python -m benchmarks.quality --model rain100h --model rain100l --dataset Rain100H
     python -m benchmarks.quality --weights ../shared/reference/weights     # all five, by file
+    python -m benchmarks.quality --model universal --precision fp32,int8
 
-Rows of ``benchmarks/results/quality.json`` for models and data sets that were not named stay as
+For int8 the model needs its form (``dpenet models quantize``). Rows of
+``benchmarks/results/quality.json`` for models, data sets and precisions that were not named stay as
 they are, and ``src/dpenet/zoo/scores.json`` is made anew from all of them. The figures are ours:
 means over the pairs in the folder, which for Rain100H and Rain100L are the first 50 of 100.
 """
@@ -37,25 +39,31 @@ def main() -> None:
     args = _arguments()
     folder = args.data / "benchmarks"
     datasets = args.dataset or [name for name in DATASETS if (folder / name).is_dir()]
-    methods = [model_method(model, args.precision, args.threads) for model in args.model]
-    for path in args.weights:
-        for file in sorted(path.glob("*.pth")) if path.is_dir() else [path]:
-            made = model_method(file, args.precision, args.threads)
-            # The model table names those files in small letters.
-            methods.append(Method(made.name.lower(), made.run, made.precision))
-    for dataset in datasets:
-        found = evaluate(folder / dataset, methods, protocol=args.protocol, on_picture=_tell)
-        if found.failures:
-            raise SystemExit(f"{dataset}: {found.failures[0].error}")
-        # Read anew, for another run may have written meanwhile.
-        rows = {_key(row): row for row in [*_read().get("rows", []), *_rows(found, dataset)]}
-        _write(list(rows.values()))
-        for method in found.methods:
-            print(dataset, method, *found.mean(method))
-        if args.report:
-            page = args.report / dataset / "index.html"
-            page.parent.mkdir(parents=True, exist_ok=True)
-            page.write_text(evaluation_page(found, methods), encoding="utf-8")
+    for precision in args.precision.split(","):
+        methods = [model_method(model, precision, args.threads) for model in args.model]
+        for path in args.weights:
+            for file in sorted(path.glob("*.pth")) if path.is_dir() else [path]:
+                made = model_method(file, precision, args.threads)
+                # The model table names those files in small letters.
+                methods.append(Method(made.name.lower(), made.run, made.precision))
+        for dataset in datasets:
+            _measure(folder / dataset, methods, args)
+
+
+def _measure(root: Path, methods: Sequence[Method], args: argparse.Namespace) -> None:
+    dataset = root.name
+    found = evaluate(root, methods, protocol=args.protocol, on_picture=_tell)
+    if found.failures:
+        raise SystemExit(f"{dataset}: {found.failures[0].error}")
+    # Read anew, for another run may have written meanwhile.
+    rows = {_key(row): row for row in [*_read().get("rows", []), *_rows(found, dataset)]}
+    _write(list(rows.values()))
+    for method in found.methods:
+        print(dataset, method, *found.mean(method))
+    if args.report:
+        page = args.report / dataset / "index.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(evaluation_page(found, methods), encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
@@ -75,7 +83,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, help="of the processor; default all")
     parser.add_argument("--report", type=Path, help="folder for a page per data set")
-    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--precision", default="fp32", help="one, or several with commas")
     parser.add_argument("--protocol", default=DEFAULT_PROTOCOL, choices=PROTOCOLS)
     return parser.parse_args()
 

@@ -13,11 +13,28 @@ import sys
 from collections.abc import Callable
 
 from benchmarks.machine import REPOSITORY
+from benchmarks.speed_tables import (
+    claims_table,
+    folder_steps_table,
+    folder_table,
+    large_table,
+    layers_table,
+    speed_table,
+)
 
 from dpenet.metrics import DEFAULT_PROTOCOL
 from dpenet.zoo import list_models
 
-PAGES = ("README.md", "docs/evaluation.md", "docs/training.md")
+PAGES = (
+    "README.md",
+    "docs/evaluation.md",
+    "docs/large_pictures.md",
+    "docs/performance.md",
+    "docs/rain.md",
+    "docs/training.md",
+    "docs/universal.md",
+    "docs/video.md",
+)
 RESULTS = REPOSITORY / "benchmarks" / "results"
 
 
@@ -63,14 +80,90 @@ def training_table() -> str:
     return f"On {machine}:\n\n{_table(lines)}{claims}"
 
 
+def rainfit_table() -> str:
+    """Statistics of the rain of others and of ours."""
+    record = json.loads((RESULTS / "rainfit.json").read_text())
+    columns = {
+        "psnr": "PSNR, dB", "mean": "mean", "spread": "deviation", "skew": "skewness",
+        "along": "length, px", "angle": "lean, degrees",
+    }  # fmt: skip
+    lines = [["rain", "pictures", *columns.values()], ["---"] * (2 + len(columns))]
+    for name, row in record["sets"].items():
+        # Of one picture, all percentiles are the same.
+        cells = [" / ".join(dict.fromkeys(map(_short, row[column]))) for column in columns]
+        lines.append([name, str(row["pictures"]), *cells])
+    angles = record["real_rain_angles"]
+    low, middle, high = angles[0], angles[len(angles) // 2], angles[-1]
+    leans = " / ".join(map(_short, (low, middle, high)))
+    lines.append(["real rain (least / median / most)", str(len(angles)), *[""] * 5, leans])
+    return _table(lines)
+
+
+def unseen_table() -> str:
+    """Photos and rain that no training of ours has seen, and what is left of real rain."""
+    rows = json.loads((RESULTS / "unseen.json").read_text())["rows"]
+    found = {(row["model"], row["set"]): row for row in rows}
+    rains = ["light rain", "heavy rain", "foggy rain"]
+    lines = [["model", *rains, "no rain: mean / least", "real rain: residue left"], ["---"] * 6]
+    for model in ("input", *list_models()):
+        cells = [
+            f"{row['psnr']:.2f} / {row['ssim']:.4f}" if (row := found.get((model, rain))) else ""
+            for rain in rains
+        ]
+        clean, real = (found.get((model, name)) for name in ("no rain", "real rain"))
+        cells.append(f"{clean['psnr']:.1f} / {clean['least_psnr']:.1f} dB" if clean else "")
+        cells.append(f"{100 * real['residue_left']:.0f} %" if real else "")
+        if any(cells):
+            lines.append([f"`{model}`" if model != "input" else "*no deraining*", *cells])
+    return _table(lines)
+
+
+def flicker_table() -> str:
+    """Clips derained frame by frame and steadied."""
+    rows = json.loads((RESULTS / "flicker.json").read_text())["rows"]
+    found = {(row["clip"], row["method"]): row for row in rows}
+    names = {"psnr": "PSNR, dB", "psnr_moving": "PSNR of what moves, dB", "flicker": "flicker"}
+    lines = [["clip", *names.values()], ["---"] * 4]
+    for clip in dict.fromkeys(row["clip"] for row in rows):
+        single, steady = found[clip, "frame by frame"], found[clip, "temporal"]
+        cells = [
+            f"{single[name]:.2f} → {steady[name]:.2f}" if name in single else "" for name in names
+        ]
+        lines.append([clip, *cells])
+    return _table(lines)
+
+
+def flicker_cost() -> str:
+    """What the filter costs beside the network."""
+    spent = json.loads((RESULTS / "flicker.json").read_text())["cost"]
+    return (
+        f"For a million pixels the filter took {spent['filter']:.1f} s of one core, "
+        f"the network {spent['network']:.1f} s in fp32."
+    )
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}"
+
+
 def _table(lines: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "claims": claims_table,
+    "flicker": flicker_table,
+    "flicker-cost": flicker_cost,
+    "folder": folder_table,
+    "folder-steps": folder_steps_table,
+    "large": large_table,
+    "layers": layers_table,
     "models": models_table,
+    "rainfit": rainfit_table,
     "short": short_table,
+    "speed": speed_table,
     "training": training_table,
+    "unseen": unseen_table,
 }
 
 

@@ -1,0 +1,119 @@
+"""Measure what int8 costs, part by part of the network, and what the rounding of kernels gains.
+
+    python -m benchmarks.quantization --weights ../shared/reference/weights/Rain100H.pth
+
+Writes ``benchmarks/results/quantization.json``: PSNR of the result in int8 against that in fp32, on
+squares of the pictures in ``examples/``, which no calibration has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import openvino
+from benchmarks.machine import REPOSITORY, commit, cpu, libraries
+from numpy.typing import NDArray
+
+from dpenet.atomic import atomic_path
+from dpenet.data.pairs import read_rgb
+from dpenet.inference.graph import build_graph
+from dpenet.inference.pixels import to_network
+from dpenet.inference.quantize import KEPT, quantize
+from dpenet.zoo import Weights, load_weights
+from dpenet.zoo.int8 import Int8
+
+RESULTS = REPOSITORY / "benchmarks" / "results" / "quantization.json"
+SCHEMA = 1
+SIDE = 160
+Picture = NDArray[np.float32]
+
+
+def main() -> None:
+    """Measure and write the results."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--weights", type=Path, action="append", default=[])
+    parser.add_argument("--model", action="append", default=[])
+    args = parser.parse_args()
+    rows = [
+        {"model": weights.name.lower(), "int8": part, "convolutions": count, "psnr": psnr}
+        for weights in map(load_weights, [*args.weights, *args.model])
+        for part, count, psnr in _measure(weights)
+    ]
+    record = {
+        "schema": SCHEMA,
+        "commit": commit(),
+        "cpu": cpu(),
+        "libraries": libraries("numpy", "openvino"),
+        "pictures": [path.name for path in _examples()],
+        "rows": rows,
+    }
+    with atomic_path(RESULTS) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _examples() -> list[Path]:
+    return sorted((REPOSITORY / "examples").glob("*.jpg"))
+
+
+def _measure(weights: Weights) -> list[tuple[str, int, float]]:
+    pictures = [to_network(_centre(read_rgb(path))) for path in _examples()]
+    full = _run(weights, None, pictures)
+    rows = []
+    for part, form in _parts(weights).items():
+        pairs = zip(_run(weights, form, pictures), full, strict=True)
+        psnr = -10 * math.log10(np.mean([(ours - theirs) ** 2 for ours, theirs in pairs]))
+        rows.append((part, len(form.convolutions), round(psnr, 2)))
+        print(weights.name, *rows[-1], flush=True)
+    return rows
+
+
+def _centre(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    top, left = ((size - SIDE) // 2 for size in picture.shape[:2])
+    return picture[top : top + SIDE, left : left + SIDE]
+
+
+def _run(weights: Weights, form: Int8 | None, pictures: list[Picture]) -> list[Picture]:
+    config = {"INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Core().compile_model(build_graph(weights, int8=form), "CPU", config)
+    return [np.clip(model([picture])[0], 0, 1) for picture in pictures]
+
+
+def _parts(weights: Weights) -> dict[str, Int8]:
+    whole = quantize(weights, kept=())
+
+    def only(wanted: Callable[[str], bool]) -> Int8:
+        chosen = {name: c for name, c in whole.convolutions.items() if wanted(name)}
+        return replace(whole, convolutions=chosen)
+
+    shipped = only(lambda name: name not in KEPT)
+    parts = {"`ddrb1.dconv1`": only(lambda name: name in KEPT)}
+    names = [key.partition(".")[0] for key in weights.architecture.shapes()]
+    for block in dict.fromkeys(name for name in names if name.startswith(("ddrb", "erpab"))):
+        title = "the rest of " * (block == "ddrb1") + f"`{block}`"
+        inside = {name for name in whole.convolutions if name.startswith(f"{block}.")}
+        parts[title] = only((inside - set(KEPT)).__contains__)
+    parts["all of these"] = whole
+    parts["all but `ddrb1.dconv1`: the int8 form"] = shipped
+    parts["the same with kernels rounded to the nearest"] = _nearest(weights, shipped)
+    return parts
+
+
+def _nearest(weights: Weights, form: Int8) -> Int8:
+    """The form with each number of a kernel rounded on its own."""
+    convolutions = dict(form.convolutions)
+    for layer in build_graph(weights).get_ops():
+        if (old := convolutions.get(layer.friendly_name)) is not None:
+            kernel = layer.input_value(1).get_node().data * old.high[:, None, None] / 255
+            whole = np.rint(kernel / old.step[:, None, None, None]).clip(-127, 127)
+            convolutions[layer.friendly_name] = replace(old, kernel=whole.astype(np.int8))
+    return replace(form, convolutions=convolutions)
+
+
+if __name__ == "__main__":
+    main()

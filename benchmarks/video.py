@@ -1,0 +1,171 @@
+"""What a clip costs beside the network: frames per second from file to file, and memory.
+
+    python -m benchmarks.video
+
+A small clip and the fastest model, so that decoding, encoding and dispatch show. The network alone
+and the whole way are timed by turns on the same frames, ten seconds of the clip at a time, so that
+what else the machine does falls on both. Memory is that of a process of its own. Writes
+``benchmarks/results/video.json``; it takes a few minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from benchmarks.machine import REPOSITORY, commit, cpu, libraries
+from numpy.typing import NDArray
+
+from dpenet.atomic import atomic_path
+from dpenet.inference.clips import ClipOptions, derain_clip, look_at
+from dpenet.inference.derainer import Derainer
+from dpenet.media.colour import Colours
+from dpenet.media.images import read_picture
+from dpenet.media.video import Damage, read_frames
+from dpenet.rain import RainKind, render_rain, sample_rain
+
+RESULTS = REPOSITORY / "benchmarks" / "results" / "video.json"
+SCHEMA = 1
+WIDTH, HEIGHT, RATE, SECONDS, PIECE = 160, 120, 25, 60, 10
+CLAIMED_SHARE, CLAIMED_GROWTH = 0.85, 1.05
+
+_CHILD = """
+import json, sys
+from benchmarks.video import memory
+print(json.dumps(memory(*sys.argv[1:])))
+"""
+
+
+def make_clip(path: Path, background: NDArray[np.uint8]) -> None:
+    """Rain over a still that the camera pans across, two seconds again and again, H.264."""
+    rng = np.random.default_rng(0)
+    kind: RainKind = "light"
+    rain = sample_rain(kind, rng)
+    room = np.array(background.shape[:2]) - (HEIGHT, WIDTH)
+    pictures = []
+    for number in range(2 * RATE):
+        top, left = (room * (0.5 + 0.4 * np.sin(number / 8 + np.array([0, 1])))).astype(int)
+        clean = background[top : top + HEIGHT, left : left + WIDTH] / np.float32(255)
+        rainy = np.clip(render_rain(clean.astype(np.float32), rain, rng), 0, 1)
+        pictures.append((rainy * 255).astype(np.uint8))
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=RATE, options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(SECONDS * RATE):
+            frame = av.VideoFrame.from_ndarray(pictures[number % len(pictures)], format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+
+
+def measure(model: str, stage: int, folder: Path, background: NDArray[np.uint8]) -> dict[str, Any]:
+    """Frames per second of the network alone and from file to file, by turns."""
+    source = folder / "rain.mp4"
+    make_clip(source, background)
+    derainer = Derainer(model, stage=stage)
+    spent = {"engine": 0.0, "clip": 0.0}
+    frames = 0
+    for start in range(-PIECE, SECONDS, PIECE):  # the first turn is to warm up
+        options = ClipOptions(start=max(start, 0), end=max(start, 0) + PIECE)
+        clip = look_at(source, options)
+        colours = Colours(clip.pixel_format)
+        pictures = [
+            colours.to_rgb(frame)
+            for segment in clip.segments
+            for frame in read_frames(clip, segment, Damage())
+        ]
+        begun = time.perf_counter()
+        derainer.batch(pictures)
+        between = time.perf_counter()
+        derain_clip(
+            derainer, look_at(source, options), folder / "clean.mp4", options, overwrite=True
+        )
+        ended = time.perf_counter()
+        if start >= 0:
+            frames += len(pictures)
+            spent["engine"] += between - begun
+            spent["clip"] += ended - between
+    return {
+        "model": model,
+        "stage": stage,
+        "precision": derainer.precision,
+        "device": derainer.device,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "frames": frames,
+        "engine_fps": round(frames / spent["engine"], 2),
+        "clip_fps": round(frames / spent["clip"], 2),
+        "share": round(spent["engine"] / spent["clip"], 3),
+    }
+
+
+def memory(source: str, target: str, model: str, stage: str) -> dict[str, int]:
+    """Resident bytes of this process after each ten seconds of a clip."""
+    done = 0
+    resident: dict[str, int] = {}
+
+    def advance(frames: int) -> None:
+        nonlocal done
+        done += frames
+        if done and done % (PIECE * RATE) == 0:
+            fields = Path("/proc/self/statm").read_text().split()
+            resident[str(done // RATE)] = int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    options = ClipOptions()
+    clip = look_at(Path(source), options)
+    derain_clip(Derainer(model, stage=int(stage)), clip, Path(target), options, advance=advance)
+    return resident
+
+
+def main() -> None:
+    """Measure, write the results and say whether they are what we promise."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="universal")
+    parser.add_argument("--stage", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    picture = sorted((REPOSITORY / "examples").glob("*.jpg"))[0]
+    background = read_picture(picture).pixels.astype(np.uint8)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        row = measure(arguments.model, arguments.stage, folder, background)
+        child = subprocess.run(
+            [
+                *(sys.executable, "-c", _CHILD, str(folder / "rain.mp4")),
+                *(str(folder / "m.mp4"), arguments.model, str(arguments.stage)),
+            ],
+            cwd=REPOSITORY,
+            capture_output=True,
+            check=True,
+        )
+    resident = json.loads(child.stdout)
+    row["memory_bytes"] = resident
+    row["memory_growth"] = round(resident[str(SECONDS)] / resident[str(PIECE)], 3)
+    report = {
+        "schema": SCHEMA,
+        "commit": commit(),
+        "cpu": cpu(),
+        "libraries": libraries("av", "numpy", "openvino"),
+        "protocol": f"{WIDTH} x {HEIGHT}, {SECONDS} s at {RATE} frames/s, H.264; by turns",
+        "rows": [row],
+    }
+    with atomic_path(arguments.output) as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(row, indent=1))
+    kept = row["share"] >= CLAIMED_SHARE and row["memory_growth"] <= CLAIMED_GROWTH
+    print("as claimed" if kept else "NOT as claimed")
+    sys.exit(not kept)
+
+
+if __name__ == "__main__":
+    main()
