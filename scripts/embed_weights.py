@@ -2,8 +2,9 @@
 
     python scripts/embed_weights.py runs/universal/last.safetensors universal photos/manifest.json
 
-What depends on the weights follows: scores, the tables of README and docs, the gallery. The
-benchmark pairs must be at hand (DPENET_TEST_DATA), or the figures would be those of other weights.
+What depends on the weights follows: their int8 form, scores, the tables of README and docs, the
+gallery. The benchmark pairs must be at hand (DPENET_TEST_DATA), or the figures would be those of
+other weights.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from dpenet.zoo.store import embedded_path
 from dpenet.zoo.weights import read_weights, write_weights
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -43,8 +45,11 @@ def main() -> None:
     """Embed the weights that the arguments name, then redo what depends on them."""
     trained, name, manifest = sys.argv[1:]
     embed(Path(trained), name, Path(manifest))
+    form = str(embedded_path(f"{name}.int8"))
     for command in (
-        ["-m", "benchmarks.quality", "--model", name],
+        ["-m", "benchmarks.halo", "--model", name],
+        ["-m", "dpenet", "models", "quantize", name, "--output", form],
+        ["-m", "benchmarks.quality", "--model", name, "--precision", "fp32,int8"],
         ["-m", "benchmarks.tables"],
         ["scripts/make_gallery.py"],
     ):

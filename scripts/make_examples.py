@@ -2,6 +2,8 @@
 
     python scripts/make_examples.py PHOTOS/examples examples
 
+The page of `dpenet serve` gets smaller files of the rainy ones.
+
 PHOTOS is what `scripts/gather_photos.py` wrote. The weights we ship never saw these photos.
 """
 
@@ -18,6 +20,8 @@ from dpenet.rain import Rain, StreakLayer, render_rain
 SIDE = 640
 SEED = 5
 QUALITY = 93
+PAGE = Path(__file__).parents[1] / "src/dpenet/server/page/examples"
+PAGE_QUALITY = 72
 
 # Hand-picked so that each picture shows another difficulty.
 SCENES: dict[str, tuple[str, Rain]] = {
@@ -73,6 +77,10 @@ def make_examples(photos: Path, out: Path) -> None:
         picture.save(out / "clean" / f"{name}.jpg", quality=QUALITY)
         Image.fromarray(np.rint(rainy * 255).astype(np.uint8)).save(
             out / f"{name}.jpg", quality=QUALITY
+        )
+    for rainy_file in out.glob("*.jpg"):
+        Image.open(rainy_file).save(
+            PAGE / rainy_file.name, quality=PAGE_QUALITY, optimize=True, progressive=True
         )
 
 

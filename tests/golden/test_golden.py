@@ -13,6 +13,7 @@ from openvino import Node
 from openvino import opset15 as op
 
 from dpenet.inference import graph
+from dpenet.inference.compiled import SWITCH
 from dpenet.inference.derainer import Derainer
 from dpenet.inference.engines import OpenVINOEngine
 from dpenet.inference.options import Options
@@ -127,6 +128,7 @@ def mutated_by(mutations: list[Mutation]) -> pytest.MarkDecorator:
 
 def expect_failure(check: Callable[[Weights], None], weights: Weights, mutation: Mutation) -> None:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, "0")  # a network kept from an earlier run would not be the mutated one
         mutated = mutation.apply(weights, patch)
         with pytest.raises(AssertionError):
             check(mutated)
