@@ -36,7 +36,18 @@ def add_files(page: Any, *paths: Path) -> None:
     page.set_input_files("#files", [str(path) for path in paths])
     finished = page.locator('.tile:is([data-state="done"], [data-state="failed"])')
     finished.nth(before + len(paths) - 1).wait_for()
-    page.locator("#stage.loading").wait_for(state="detached")
+    settle(page)
+
+
+def open_tile(page: Any, at: int) -> None:
+    """Open one of the pictures that were added, and wait until all of it is shown."""
+    page.click(f".tile >> nth={at}")
+    settle(page)
+
+
+def settle(page: Any) -> None:
+    """Wait until the open picture is decoded and all that is said of it is on the page."""
+    page.locator("#bench[aria-busy=false]").wait_for(state="attached")
 
 
 def answer_with(page: Any, file: Path) -> None:

@@ -15,9 +15,11 @@ from tests.server.page.screens import (
     Pixels,
     add_files,
     answer_with,
+    open_tile,
     pixels,
     save,
     screen,
+    settle,
     write_rainy,
 )
 
@@ -167,7 +169,7 @@ def test_all_are_saved_in_one_archive(visit: Visit, tmp_path: Path) -> None:
             assert np.array_equal(pixels(archive.read(entry)), pixels(derain(source)))
             assert abs(entry.date_time[0] - 2026) < 100
     # Each of them can be looked at.
-    page.click(".tile >> nth=1")
+    open_tile(page, 1)
     assert page.inner_text("#name") == "street.png"
     assert save(page, "#download")[1] == zipfile.ZipFile(io.BytesIO(saved)).read(
         "street.derained (2).png"
@@ -182,15 +184,15 @@ def test_a_bad_file_says_why_and_the_others_go_on(visit: Visit, tmp_path: Path) 
     page = visit()
     add_files(page, broken, text, write_rainy(tmp_path / "good.webp"))
     for at, (name, reason) in enumerate((("broken.png", "picture"), ("notes.txt", "no picture"))):
-        page.click(f".tile >> nth={at}")
+        open_tile(page, at)
         assert page.inner_text("#name") == name
         notice = page.locator("#notice")
         assert "The rain was not removed" in notice.inner_text()
         assert reason in notice.inner_text().lower()
         assert page.get_by_role("button", name=f"{name}, failed").is_visible()
         assert page.locator("#download").is_hidden()
-    page.click(".tile >> nth=2")
-    page.locator("#notice").wait_for(state="hidden")
+    open_tile(page, 2)
+    assert page.locator("#notice").is_hidden()
     assert save(page, "#download")[0] == "good.derained.webp"
 
 
@@ -199,7 +201,8 @@ def test_an_example_needs_one_click(visit: Visit) -> None:
     page = visit()
     page.click("[data-example=pagoda]")
     page.locator('.tile[data-state="done"]').wait_for()
-    page.locator("#facts", has_text="640 \N{MULTIPLICATION SIGN} 427 · JPEG").wait_for()
+    settle(page)
+    assert "640 \N{MULTIPLICATION SIGN} 427 · JPEG" in page.inner_text("#facts")
     assert f"{MODEL} · " in page.inner_text("#facts")
     assert page.evaluate("document.activeElement.id") == "name"
     # It is announced to those who do not see it.

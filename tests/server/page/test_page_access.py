@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.server.page.screens import add_files, answer_with, write_rainy
+from tests.server.page.screens import add_files, answer_with, open_tile, settle, write_rainy
 
 Visit = Callable[..., Any]
 
@@ -190,6 +190,7 @@ def test_with_the_keyboard_alone(visit: Visit) -> None:
     tab_to("[data-example=boats]")
     page.keyboard.press("Enter")
     page.locator('.tile[data-state="done"]').wait_for()
+    settle(page)
     tab_to("#model")
     tab_to("#remove")
     for _ in range(40):  # and back
@@ -228,7 +229,7 @@ def test_everything_can_be_read(visit: Visit, tmp_path: Path, scheme: str) -> No
     text.write_text("rain")
     add_files(page, write_rainy(tmp_path / "a.jpg"), write_rainy(tmp_path / "b.jpg"), text)
     for tile in (0, 2):
-        page.click(f".tile >> nth={tile}")
+        open_tile(page, tile)
         page.mouse.move(0, 0)
         seen += page.evaluate(CONTRASTS)
     page.evaluate("document.getElementById('login').showModal()")

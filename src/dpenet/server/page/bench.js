@@ -50,12 +50,14 @@ export class Bench {
     return this.#item;
   }
 
-  /** Show a picture in its present state. */
+  /** Show a picture in its present state; what depends on its pixels follows, and then busy ends. */
   async show(item) {
+    $("bench").ariaBusy = "true";
     if (item !== this.#item) $("notice").hidden = true;
     this.#item = item;
     $("name").textContent = item.file.name;
     this.#showWork();
+    this.#showDownload();
     const urls = `${item.url} ${item.result?.url}`;
     if (urls !== this.#opened) {
       this.#opened = urls;
@@ -66,6 +68,7 @@ export class Bench {
     if (urls !== this.#opened) return;
     this.#showNotice();
     this.#showFacts();
+    $("bench").ariaBusy = "false";
   }
 
   close() {
@@ -176,12 +179,17 @@ export class Bench {
     if (!isClip(file) && (this.#shown.before || this.#shown.after))
       facts.unshift(`${image.naturalWidth} × ${image.naturalHeight}`);
     $("facts").textContent = facts.join(" · ");
-    const download = $("download");
-    // While there is none yet, it keeps its place.
-    download.hidden = !result && !this.#item.busy;
-    if (!result) return download.removeAttribute("href");
+    if (!result) return;
     const how = [result.model, result.precision, `${result.seconds.toFixed(1)} s`];
     $("facts").append(document.createElement("br"), how.filter(Boolean).join(" · "));
+  }
+
+  #showDownload() {
+    const { file, result, busy } = this.#item;
+    const download = $("download");
+    // While there is none yet, it keeps its place.
+    download.hidden = !result && !busy;
+    if (!result) return download.removeAttribute("href");
     download.href = result.url;
     download.download = resultName(file.name, result.blob.type);
   }
