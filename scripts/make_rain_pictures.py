@@ -33,11 +33,14 @@ OF_LAYER: dict[str, list[Any]] = {
     "overlap": [1, 2, 4],
     "dry": [0, 0.5, 0.9],
     "unevenness": [0, 0.5, 1],
+    "roughness": [0, 0.5, 1],
+    "enlargement": [1, 2, 4],
 }
 # Where the effect shows best.
 BASE = {"overlap": {"coverage": 0.9, "brightness": 0.25}, "taper": {"length": 80, "width": 4}}
 BASE |= {"dry": {"coverage": 2, "overlap": 4, "brightness": 0.3}}
-BASE |= {"unevenness": {"coverage": 0.3}, "softness": {"width": 4}}
+BASE |= {"unevenness": {"coverage": 0.3}, "softness": {"width": 4}, "roughness": {"width": 4}}
+BASE |= {"enlargement": {"width": 3, "softness": 0.05}}
 OF_RAIN: dict[str, list[Any]] = {
     "layers": [
         (LAYER,),

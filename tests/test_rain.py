@@ -136,6 +136,36 @@ def test_unevenness_leaves_the_mean_and_varies_over_the_picture() -> None:
     assert corners(0.9) > 2 * corners(0.0)
 
 
+@pytest.mark.parametrize("roughness", [0.4, 1.0])
+def test_roughness_takes_a_random_part_of_every_pixel(roughness: float) -> None:
+    streaks = replace(LAYER, coverage=0.5, variation=0)
+    smooth, rough = mask(streaks), mask(replace(streaks, roughness=roughness))
+    left = (rough / np.where(smooth > 0, smooth, 1))[smooth > 0]
+    assert left.min() == pytest.approx(1 - roughness, abs=0.01)
+    assert left.max() == pytest.approx(1, abs=0.01)
+    assert left.mean() == pytest.approx(1 - roughness / 2, abs=0.02)
+    along = [np.corrcoef(m[1:].ravel(), m[:-1].ravel())[0, 1] for m in (smooth, rough)]
+    assert along[1] < along[0] - 0.02
+
+
+def test_enlargement_keeps_sizes_and_coverage_and_blurs_edges() -> None:
+    layer = replace(LAYER, width=6, length=60, softness=0.05, variation=0, taper=0, coverage=0.2)
+    drawn, enlarged = ([mask(replace(layer, enlargement=e), s) for s in range(8)] for e in (1, 3))
+    assert np.mean(enlarged) == pytest.approx(np.mean(drawn), rel=0.25)
+
+    def correlation(masks: list[Array], down: int) -> float:
+        return float(
+            np.mean([np.corrcoef(m[down:].ravel(), m[:-down].ravel())[0, 1] for m in masks])
+        )
+
+    assert correlation(enlarged, 30) == pytest.approx(correlation(drawn, 30), abs=0.1)
+
+    def edges(masks: list[Array]) -> float:
+        return float(np.mean([np.percentile(np.abs(np.diff(m, axis=1)), 99) for m in masks]))
+
+    assert edges(enlarged) < 0.6 * edges(drawn)
+
+
 def test_added_streaks_brighten_all_scenes_alike_and_screened_ones_spare_bright_scenes() -> None:
     def gain(level: float, screen: float) -> float:
         rain = Rain(layers=(replace(LAYER, brightness=0.3, variation=0),), screen=screen)

@@ -46,6 +46,10 @@ class StreakLayer:
             nothing is seen, and elsewhere what lies above (rain made of thresholded noise).
         unevenness: Change of brightness over the picture, in 0..1: 0 is the same everywhere, 1
             runs smoothly between none and twice as much (light and depth are uneven).
+        roughness: How much the strength varies from pixel to pixel, in 0..1: 0 is smooth, 1 is
+            torn, as rain made of noise is.
+        enlargement: The layer is drawn so many times smaller and enlarged smoothly, at least 1:
+            ready-made textures of rain are fitted to pictures like that. Sizes are those after it.
     """
 
     angle: float
@@ -59,6 +63,8 @@ class StreakLayer:
     overlap: float = 1.0
     dry: float = 0.0
     unevenness: float = 0.0
+    roughness: float = 0.0
+    enlargement: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -132,14 +138,14 @@ def sample_rain(kind: RainKind, rng: np.random.Generator) -> Rain:
 def _looks(heavy: bool, rng: np.random.Generator) -> tuple[list[_Look], float]:
     """The look of each layer, far to near, and how far their directions spread, in degrees."""
     if not heavy:
-        look = (_lines, _grain, _drops, _sheet)[int(rng.choice(4, p=[0.36, 0.26, 0.2, 0.18]))]
+        look = (_lines, _grain, _drops, _sheet)[int(rng.choice(4, p=[0.42, 0.25, 0.15, 0.18]))]
         count = 1 if look is _grain else 1 + int(rng.random() < 0.25)
         return [look] * count, 3.0
-    if rng.random() < 0.3:
+    if rng.random() < 0.22:
         return [_grain], 0.0
-    count = int(rng.choice([1, 2, 3, 4, 5], p=[0.35, 0.2, 0.17, 0.14, 0.14]))
+    count = int(rng.choice([1, 2, 3, 4, 5], p=[0.45, 0.2, 0.13, 0.11, 0.11]))
     kinds: tuple[_Look, ...] = (_lines, _drops, _sheet)
-    streaks = [kinds[int(rng.choice(3, p=[0.45, 0.22, 0.33]))] for _ in range(count)]
+    streaks = [kinds[int(rng.choice(3, p=[0.5, 0.15, 0.35]))] for _ in range(count)]
     looks = [streaks[0]] * count if rng.random() < 0.6 else streaks
     # Far rain is a grain behind the streaks of the near.
     behind: list[_Look] = [_grain] if rng.random() < 0.15 else []
@@ -153,12 +159,14 @@ def _lines(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
         angle=_leaning(angle),
         length=_log_uniform(20, 250, rng),
         width=_log_uniform(0.8, 4.5, rng),
-        coverage=_log_uniform(0.2, 0.9, rng) if heavy else _log_uniform(0.02, 0.35, rng),
+        coverage=_log_uniform(0.25, 1.1, rng) if heavy else _log_uniform(0.02, 0.35, rng),
         brightness=float(rng.uniform(0.25, 0.75) if heavy else rng.uniform(0.08, 0.5)),
         softness=float(rng.choice([0.05, rng.uniform(0.3, 2.0)])),
         variation=float(rng.choice([0.0, rng.uniform(0, 0.6)])),
         taper=float(rng.choice([0.0, rng.uniform(0, 0.6)])),
         unevenness=float(rng.choice([0.0, rng.uniform(0, 0.9)])),
+        roughness=_sometimes(0.25, 0.0, 0.8, rng),
+        enlargement=_sometimes(0.3, 1.0, 3.0, rng),
     )
 
 
@@ -178,6 +186,7 @@ def _grain(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
         taper=float(rng.uniform(0, 1)),
         overlap=100.0,  # no crossing is as bright
         unevenness=float(rng.choice([0.0, rng.uniform(0, 0.4)])),
+        enlargement=_sometimes(0.2, 1.0, 1.6, rng),
     )
 
 
@@ -198,6 +207,8 @@ def _sheet(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
         overlap=deviation * float(rng.uniform(1, 2)),
         dry=float(rng.uniform(0.2, 0.8) if heavy else rng.uniform(0.75, 0.97)),
         unevenness=float(rng.choice([0.0, rng.uniform(0, 0.6)])),
+        roughness=_sometimes(0.3, 0.0, 1.0, rng),
+        enlargement=_sometimes(0.5, 1.0, 4.0, rng),
     )
 
 
@@ -216,11 +227,18 @@ def _drops(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
         taper=float(rng.uniform(0, 1)),
         overlap=float(rng.uniform(1, 2)),
         unevenness=float(rng.choice([0.0, rng.uniform(0, 0.6)])),
+        enlargement=_sometimes(0.3, 1.0, 3.0, rng),
     )
 
 
 def _leaning(angle: float) -> float:
     return float(np.clip(angle, -75, 75))
+
+
+def _sometimes(chance: float, low: float, high: float, rng: np.random.Generator) -> float:
+    """Uniform in low..high with this chance, else low."""
+    drawn = float(rng.uniform(low, high))
+    return drawn if rng.random() < chance else low
 
 
 def _log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
@@ -240,6 +258,33 @@ def streak_mask(layer: StreakLayer, height: int, width: int, rng: np.random.Gene
         Strength of the streaks, (height, width), float32 from 0 to ``2 * layer.overlap``, 1 where
         there is one full streak.
     """
+    if layer.enlargement > 1:
+        mask = _enlarged_streaks(layer, height, width, rng)
+    else:
+        mask = _streaks(layer, height, width, rng)
+    if layer.unevenness > 0:
+        mask *= 1 + layer.unevenness * (2 * _relief(height, width, rng) - 1)
+    return mask
+
+
+def _enlarged_streaks(
+    layer: StreakLayer, height: int, width: int, rng: np.random.Generator
+) -> Array:
+    from PIL import Image
+
+    by = layer.enlargement
+    sizes = {name: getattr(layer, name) / by for name in ("length", "width", "softness")}
+    small = _streaks(
+        replace(layer, **sizes), *(math.ceil(n / by) + 1 for n in (height, width)), rng
+    )
+    # Only whole pixels of the small layer are enlarged, so that the scale is the same both ways.
+    size = tuple(round(n * by) for n in reversed(small.shape))
+    large = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BILINEAR), np.float32)
+    return large[:height, :width].copy()
+
+
+def _streaks(layer: StreakLayer, height: int, width: int, rng: np.random.Generator) -> Array:
+    """The streaks at the size at which they are drawn, evenly bright."""
     # Two populations, so that neighbouring streaks are not copies of one another.
     difference = min(1.0, 2 * layer.variation)
     kernels = [
@@ -268,8 +313,8 @@ def streak_mask(layer: StreakLayer, height: int, width: int, rng: np.random.Gene
     if layer.dry > 0:
         mask -= np.quantile(mask, layer.dry)
     mask = np.clip(mask, 0, layer.overlap)
-    if layer.unevenness > 0:
-        mask *= 1 + layer.unevenness * (2 * _relief(height, width, rng) - 1)
+    if layer.roughness > 0:
+        mask *= 1 - layer.roughness * rng.random(mask.shape, dtype=np.float32)
     return mask
 
 
