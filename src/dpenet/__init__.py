@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dpenet.errors import DpenetError as DpenetError
     from dpenet.inference.derainer import Derainer as Derainer
-    from dpenet.inference.derainer import derain as derain
     from dpenet.inference.options import Options as Options
+    from dpenet.inference.shortcut import derain as derain
     from dpenet.zoo import list_models as list_models
     from dpenet.zoo import load_weights as load_weights
 
@@ -25,7 +25,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "DpenetError": "dpenet.errors",
     "Derainer": "dpenet.inference.derainer",
-    "derain": "dpenet.inference.derainer",
+    "derain": "dpenet.inference.shortcut",
     "Options": "dpenet.inference.options",
     "list_models": "dpenet.zoo",
     "load_weights": "dpenet.zoo",

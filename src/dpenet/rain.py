@@ -274,12 +274,11 @@ def _enlarged_streaks(
 
     by = layer.enlargement
     sizes = {name: getattr(layer, name) / by for name in ("length", "width", "softness")}
-    small = _streaks(
-        replace(layer, **sizes), *(math.ceil(n / by) + 1 for n in (height, width)), rng
-    )
-    # Only whole pixels of the small layer are enlarged, so that the scale is the same both ways.
-    size = tuple(round(n * by) for n in reversed(small.shape))
-    large = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BILINEAR), np.float32)
+    rows, columns = (math.ceil(n / by) + 1 for n in (height, width))
+    small = _streaks(replace(layer, **sizes), rows, columns, rng)
+    # All of the small layer is enlarged and cut afterwards: so the scale is the same both ways.
+    size = (round(columns * by), round(rows * by))
+    large = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BILINEAR))
     return large[:height, :width].copy()
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from dpenet.zoo import Architecture, Weights
+from dpenet.zoo.weights import write_weights
 
 MakeWeights = Callable[..., Weights]
 
@@ -38,3 +41,10 @@ def identity_weights(make_weights: MakeWeights) -> Weights:
         key: np.zeros_like(array) for key, array in weights.state.items() if "outconv" in key[:7]
     }
     return Weights({**weights.state, **zeros}, weights.architecture, name="identity")
+
+
+@pytest.fixture(scope="session")
+def model_file(make_weights: MakeWeights, tmp_path_factory: Any) -> Path:
+    path: Path = tmp_path_factory.mktemp("models") / "small.safetensors"
+    write_weights(path, make_weights().state, {})
+    return path

@@ -24,7 +24,6 @@ from dpenet.inference.options import Options
 from dpenet.media import images
 from dpenet.media.images import read_picture
 from dpenet.zoo import Weights
-from dpenet.zoo.weights import write_weights
 
 KINDS = [np.uint8, np.uint16, np.float16, np.float32, np.float64]
 SHAPES = [(21, 33), (21, 33, 1), (21, 33, 2), (21, 33, 3), (21, 33, 4), (1, 1), (1, 1, 3)]
@@ -38,13 +37,6 @@ def derainer(make_weights: Callable[..., Weights]) -> Derainer:
 @pytest.fixture(scope="session")
 def identity(identity_weights: Weights) -> Derainer:
     return Derainer(identity_weights, precision="fp32", threads=1)
-
-
-@pytest.fixture(scope="session")
-def model_file(make_weights: Callable[..., Weights], tmp_path_factory: Any) -> Path:
-    path: Path = tmp_path_factory.mktemp("models") / "small.safetensors"
-    write_weights(path, make_weights().state, {})
-    return path
 
 
 def random_picture(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -412,34 +404,6 @@ def test_estimates_grow_with_the_picture_and_count_the_halo(
 def test_a_derainer_knows_what_it_runs(derainer: Derainer) -> None:
     assert derainer.options.model == derainer.weights.name == "random-0"
     assert (derainer.precision, derainer.device) == ("fp32", "cpu")
-
-
-def test_the_function_equals_the_class(model_file: Path, photo: NDArray[np.uint8]) -> None:
-    expected = Derainer(model_file, strength=0.5)(photo)
-    assert np.array_equal(dpenet.derain(photo, model=model_file, strength=0.5), expected)
-
-
-def test_the_function_keeps_the_network(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
-    make = Derainer.__init__
-
-    def counted(self: Derainer, *args: Any, **kwargs: Any) -> None:
-        made.append("one")
-        make(self, *args, **kwargs)
-
-    monkeypatch.setattr(Derainer, "__init__", counted)
-    module._cached_derainer.cache_clear()
-    picture = random_picture((9, 9, 3), np.uint8)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: dpenet.derain(picture, model=model_file), range(8)))
-    assert made == ["one"]
-    dpenet.derain(picture, model=str(model_file), stage=1)
-    assert made == ["one", "one"]
-
-
-def test_unknown_options_are_refused(model_file: Path) -> None:
-    with pytest.raises(TypeError, match="strenght"):
-        dpenet.derain(np.zeros((4, 4), np.uint8), model=model_file, strenght=1)  # type: ignore
 
 
 def test_options_make_a_derainer(model_file: Path) -> None:

@@ -1,4 +1,4 @@
-"""`Derainer`, a compiled network that derains pictures of any kind, and `derain`, the shortcut."""
+"""`Derainer`, a compiled network that derains pictures of any kind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
@@ -40,7 +40,6 @@ SMALL_PIXELS = 1 << 18
 """Of pictures up to this size several are computed side by side, each on a core of its own: on two
 cores 1.2 times as fast as one after another on both at 128 x 128, 1.05 times at 512 x 512."""
 
-_CACHED_DERAINERS = 2
 _PROBE_SIDE, _PROBES = 128, 3
 # Small pictures before a second engine for them pays for its opening.
 _FEW = 8
@@ -365,58 +364,3 @@ class Derainer:
             seconds.append(time.perf_counter() - start)
         # What else the machine does meanwhile makes it slower, never faster.
         return min(seconds) / _PROBE_SIDE**2
-
-
-@overload
-def derain(
-    picture: str | Path,
-    *,
-    out: str | Path,
-    overwrite: bool = False,
-    model: str | Path = "universal",
-    **tuning: Unpack[Tuning],
-) -> Path: ...
-@overload
-def derain(
-    picture: InMemory, *, model: str | Path = "universal", **tuning: Unpack[Tuning]
-) -> InMemory: ...
-def derain(
-    picture: Any,
-    *,
-    model: str | Path = "universal",
-    out: str | Path | None = None,
-    overwrite: bool = False,
-    **tuning: Unpack[Tuning],
-) -> Any:
-    """Remove rain from a picture; the same kind comes back.
-
-    The last few networks used stay loaded, so that a loop over pictures is as fast as a `Derainer`.
-
-    Args:
-        picture: Path, bytes of an image file, numpy array or PIL image: see `Derainer.__call__`.
-        model: Name in the model zoo, or path of a weights file.
-        out: Where to write the result, needed for a path.
-        overwrite: Whether ``out`` may exist and be replaced.
-        **tuning: ``precision``, ``device``, ``threads``, ``tile``, ``memory``, ``stage`` and
-            ``strength``, as `Options` describes them.
-
-    Returns:
-        The picture without rain; for a path, the path written.
-
-    Raises:
-        UsageError: If an option or the picture is of no use.
-        PictureError: If a file or bytes cannot be read, or the result cannot be written.
-        ModelError: If the model is unknown or damaged.
-    """
-    options = Options(model=fspath(model), **tuning)
-    with _cache_lock:
-        derainer = _cached_derainer(options)
-    return derainer._derain(picture, out, overwrite)
-
-
-_cache_lock = threading.Lock()
-
-
-@functools.lru_cache(maxsize=_CACHED_DERAINERS)
-def _cached_derainer(options: Options) -> Derainer:
-    return Derainer(**asdict(options))
