@@ -167,7 +167,7 @@ def test_little_memory_is_kept_to_in_bands_or_refused(
     np.testing.assert_array_equal(read(tmp_path / "x.rain.png"), rain)
     result = run(tmp_path / "x.png", "-m", model, "--overwrite", "--memory", "180MB", "--json")
     assert result.returncode == 1
-    assert "need memory of" in records(result)[0]["error"]
+    assert "need --memory" in records(result)[0]["error"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 
-from dpenet.errors import UsageError
+from dpenet.errors import PictureError, UsageError
 from dpenet.inference import engines
 from dpenet.inference.engines import OpenVINOEngine, open_engine
 from dpenet.inference.options import Options
@@ -226,3 +226,30 @@ def test_deraining_opens_no_socket(
         check=True,
     )
     assert (run.stdout.strip() == "[]") is not control, run.stdout
+
+
+@pytest.mark.parametrize("message", ["Failed to allocate 480000000 bytes", "std::bad_alloc"])
+def test_too_little_memory_says_what_to_do_and_the_next_picture_is_computed(
+    make_weights: Callable[..., Weights], monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    engine = open_engine(make_weights(), Options(precision="fp32", threads=1))
+    small = np.zeros((1, 3, 10, 20), np.float32)
+    infer = engines._infer
+
+    def fail(*_: object) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(engines, "_infer", fail)
+    with pytest.raises(PictureError, match=r"20 x 10 pixels .* cpu: .*--tile .*--memory"):
+        engine.run(small)
+    monkeypatch.setattr(engines, "_infer", infer)
+    assert engine.run(small).shape == small.shape
+
+
+def test_memory_that_is_really_too_little(make_weights: Callable[..., Weights]) -> None:
+    # A view of one number: its features would take more than any address space has.
+    shape = (1, 3, 2_000_000, 2_000_000)
+    huge = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), shape, (0, 0, 0, 0))
+    engine = open_engine(make_weights(), Options(precision="fp32", threads=1))
+    with pytest.raises(PictureError, match="--tile"):
+        engine.run(huge)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
 from dpenet.inference import memory
@@ -67,5 +69,35 @@ def test_half_of_what_is_free_is_taken_or_what_is_asked_for(
     assert working_memory(2_000_000_000) == 2_000_000_000 - memory.OWN_MEMORY
 
 
-def test_free_memory_is_plausible() -> None:
-    assert 10**7 < free_memory() < 10**14
+def test_free_memory_is_what_the_system_says(tmp_path: Path) -> None:
+    free = psutil.virtual_memory().available
+    assert free_memory(tmp_path) == pytest.approx(free, rel=0.5)
+    assert free_memory() > 0
+
+
+V1 = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file")
+V2 = ("memory.max", "memory.current", "inactive_file")
+
+
+@pytest.mark.parametrize("names", [V1, V2], ids=["v1", "v2"])
+@pytest.mark.parametrize(
+    ("limit", "used", "left"),
+    [("50000000", "40000000", 10_000_000 + 3_000_000), ("50000000", "60000000", 0)],
+)
+def test_a_container_leaves_what_it_has_not_used(
+    tmp_path: Path, names: tuple[str, str, str], limit: str, used: str, left: int
+) -> None:
+    *files, cache = names
+    for name, text in zip(files, (limit, used), strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    # Files in memory are given up when memory is needed.
+    stat = (tmp_path / files[0]).with_name("memory.stat")
+    stat.write_text(f"anon 1\n{cache} 3000000\n")
+    assert free_memory(tmp_path) == left
+
+
+def test_a_container_without_a_limit_leaves_what_the_system_has(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert free_memory(tmp_path) > 10**7

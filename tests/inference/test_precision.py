@@ -74,7 +74,7 @@ def test_auto_takes_int8_where_the_table_says_that_it_loses_little(
 ) -> None:
     weights = known(int8=29.951)
     assert picked(weights, OLD) == "f32+int8"
-    assert picked(weights, NEW) == "bf16+int8"
+    assert picked(weights, NEW) == "f32+int8"
     assert picked(weights, ("FP32",)) == "f32"
     assert picked(weights, ("FP32", "FP16", "INT8"), "GPU") == "None"
 

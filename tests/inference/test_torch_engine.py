@@ -143,7 +143,7 @@ def test_pixels_follow_from_free_memory(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10**9, 9 * 10**9))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 3 * 10**8)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 10**8)
-    expected = 1.2e9 / (torch_engine._LIVE_TENSORS * 5 * 4)
+    expected = 0.8 * 1.2e9 / (torch_engine._LIVE_TENSORS * 5 * 4)
     assert engine.most_pixels() == int(expected)
     engine.precision = "fp16"
     assert engine.most_pixels() == int(2 * expected)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dpenet.cli.clips import ClipChoices, derain_pipe, is_piped_clip
 from dpenet.cli.console import Stopwatch, duration, progress, say
 from dpenet.cli.records import Record
-from dpenet.errors import DpenetError
+from dpenet.errors import DpenetError, PictureError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -104,6 +104,10 @@ def _process(
                 _compare(rainy, job, page, overwrite)
     except DpenetError as error:
         record.fail(error)
+    except MemoryError:
+        record.fail(
+            PictureError("there is not the memory for it: try --jobs 1, and a smaller --memory")
+        )
     record.seconds = round(watch.seconds, 3)
     return record
 

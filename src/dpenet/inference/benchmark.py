@@ -140,7 +140,7 @@ def benchmark(
         raise UsageError(next(iter(unavailable.values()), "name at least one precision"))
     width, height = size or _default_size(derainers.values())
     expected = _seconds(derainers.values(), width, height)
-    turns = min(max(int(SECONDS / expected) - _UNTIMED, 1), _MOST_TURNS)
+    turns = min(max(int(SECONDS / expected) - _UNTIMED, _FAIR_TURNS), _MOST_TURNS)
     tell(
         f"{width} x {height} pixels, {' and '.join(derainers)}, {turns} turn{'s'[: turns > 1]}: "
         f"about {expected * (turns + _UNTIMED):.0f} s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import os
 import threading
 import time
@@ -247,15 +248,14 @@ class Derainer:
         if self.options.tile is not None:
             return tiling.square_grid(height, width, halo, self.options.tile)
         cost = tiling.Cost(self._bytes_per_pixel, band_row)
-        share = self.working_memory - held
+        share = own = self.working_memory - held
         if (most := self._engine.most_pixels()) is not None:
-            share = min(share, most * self._bytes_per_pixel)
+            share = min(own, most * self._bytes_per_pixel)
         grid = tiling.cheapest_grid(height, width, halo, cost, share)
-        lacking = (cost.of(grid) - share) * self._engine.streams
+        lacking = (cost.of(grid) - own) * self._engine.streams
         if self._budget is not None and lacking > 0:
-            raise UsageError(
-                f"{width} x {height} pixels need memory of {self._budget + lacking} bytes at least"
-            )
+            needed = math.ceil((self._budget + lacking) / 1e6)
+            raise UsageError(f"{width} x {height} pixels need --memory {needed}MB at least")
         return grid
 
     @property

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dpenet.errors import UsageError
 from dpenet.inference.compiled import compile_once
 from dpenet.inference.devices import torch_device
+from dpenet.inference.memory import is_lack, too_many
 from dpenet.inference.options import Options
 from dpenet.inference.pipeline import check_stop
 from dpenet.inference.precision import plan
@@ -43,7 +44,11 @@ class Engine(Protocol):
     streams: int
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Derain one picture: (1, 3, H, W), RGB in 0..1, to the same shape, not clipped."""
+        """Derain one picture: (1, 3, H, W), RGB in 0..1, to the same shape, not clipped.
+
+        Raises:
+            PictureError: If there is not the memory for it.
+        """
 
     def most_pixels(self) -> int | None:
         """How many pixels at once a device with memory of its own has room for; else None."""
@@ -118,14 +123,23 @@ class OpenVINOEngine:
         self._largest = 0
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Derain one picture: (1, 3, H, W), RGB in 0..1, to the same shape, not clipped."""
+        """Derain one picture: (1, 3, H, W), RGB in 0..1, to the same shape, not clipped.
+
+        Raises:
+            PictureError: If there is not the memory for it.
+        """
+        height, width = x.shape[2:]
         with self._lock:
             self._calls += 1
         try:
             with self._request() as request:
                 return _infer(request, x)
+        except (MemoryError, RuntimeError) as error:
+            if not is_lack(error):
+                raise
+            raise too_many(height, width, self.device) from error
         finally:
-            self._release(x.shape[2] * x.shape[3])
+            self._release(height * width)
 
     @contextmanager
     def _request(self) -> Iterator[Any]:
@@ -144,7 +158,9 @@ class OpenVINOEngine:
             except BaseException:
                 # A run that was cancelled leaves OpenVINO's graph half changed: it fails with a
                 # picture of another size, and crashes when its memory is released.
-                self._compiled = None
+                with self._lock:
+                    if self._compiled is compiled:
+                        self._compiled = None
                 raise
             finally:
                 compiled.free.put(request)

@@ -7,11 +7,11 @@ import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+from dpenet.errors import PictureError
 from dpenet.zoo import Architecture
 
-# What is taken to be free where the system does not say (it does on Linux).
-UNKNOWN_FREE_MEMORY = 6_000_000_000
 # What the process takes beside pictures and the network's tensors: Python, OpenVINO, libvips and
 # the weights (130 MB measured), and memory that is not given back at once.
 OWN_MEMORY = 180_000_000
@@ -31,6 +31,7 @@ _LIVE_TENSORS = {1: 3, 2: 5}
 _BYTES = {"fp32": 4.0, "bf16": 2.5, "fp16": 2.5, "int8": 4.75}
 # The picture as float32: what goes in, what comes out, its copy, and some layer's fourth.
 _PICTURE_BYTES = 4 * 3 * 4
+_LACKS = ("out of memory", "an't allocate", "ailed to allocate", "bad_alloc")
 
 
 def bytes_per_pixel(architecture: Architecture, precision: str, stage: int = 2) -> int:
@@ -71,13 +72,63 @@ def _malloc_trim() -> Callable[[int], int] | None:
     return trim
 
 
-def free_memory() -> int:
-    """Bytes that this process may still take, as far as the system tells."""
-    free = UNKNOWN_FREE_MEMORY
-    meminfo, limit = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    if meminfo.exists():
-        _, _, rest = meminfo.read_text().partition("MemAvailable:")
-        free = int(rest.split(maxsplit=1)[0]) * 1024
-    if limit.exists() and (text := limit.read_text().strip()).isdigit():
-        free = min(free, int(text))
+def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that this process may still take, as far as the system and its container tell.
+
+    Args:
+        cgroup: Where the limits of the container are.
+    """
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    for version in _CGROUPS:
+        limit, used = (_number(cgroup / name) for name in (version.limit, version.used))
+        if limit is not None and used is not None:
+            free = min(free, max(0, limit - used + _file_cache(cgroup / version.stat)))
     return free
+
+
+class _CgroupFiles(NamedTuple):
+    limit: str
+    used: str
+    stat: str
+
+
+_CGROUPS = (
+    _CgroupFiles("memory.max", "memory.current", "memory.stat"),
+    _CgroupFiles(
+        "memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"
+    ),
+)
+
+
+def _number(path: Path) -> int | None:
+    """What a file says, if it is a number: "max" is no limit."""
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def _file_cache(stat: Path) -> int:
+    """Bytes of files in memory that count as used, and are given up when they are needed."""
+    try:
+        words = dict(line.split() for line in stat.read_text().splitlines())
+        return int(words.get("total_inactive_file", words.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return 0
+
+
+def is_lack(error: BaseException) -> bool:
+    """Whether an error says that there was not enough memory."""
+    # OpenVINO and PyTorch, but for CUDA, have no exception of their own for it.
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _LACKS)
+
+
+def too_many(height: int, width: int, device: str) -> PictureError:
+    """The error for pixels that, computed at once, need more memory than a device has."""
+    return PictureError(
+        f"{width} x {height} pixels at once are too many for the memory of device {device}: "
+        "set --tile to a smaller side, or --memory to a smaller size"
+    )

@@ -61,11 +61,12 @@ def plan(precision: str, device: str, capabilities: Collection[str], weights: We
         return Plan(rest, form)
     if precision != "auto":
         return Plan(_HINTS[precision])
-    # The scores are the processor's: another device rounds the rest in its own way.
+    # The scores are the processor's, with all but the convolutions in fp32: another device, or
+    # another rest, rounds in its own way.
     if on_processor and "INT8" in capabilities and (form := find_int8(weights)) is not None:
         loss = lost(scores_of(weights, form), "int8")
         if loss is not None and loss <= MOST_LOST:
-            return Plan(rest, form)
+            return Plan(_HINTS["fp32"], form)
     if bf16:
         loss = lost(scores_of(weights), "bf16")
         if loss is not None and loss > MOST_LOST:

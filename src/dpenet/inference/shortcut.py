@@ -32,7 +32,7 @@ def derain(
     picture: Any,
     *,
     model: str | Path = "universal",
-    out: Any = None,
+    out: str | Path | None = None,
     overwrite: bool = False,
     **tuning: Unpack[Tuning],
 ) -> Any:
@@ -58,7 +58,7 @@ def derain(
     """
     options = Options(model=fspath(model), **tuning)
     with _lock:
-        derainer = _derainer(options)
+        derainer: Any = _derainer(options)  # mypy resolves no overloads for a union of arguments
     return derainer(picture, out=out, overwrite=overwrite)
 
 

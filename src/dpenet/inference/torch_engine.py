@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dpenet.errors import PictureError, UsageError
+from dpenet.errors import UsageError
+from dpenet.inference.memory import is_lack, too_many
 from dpenet.inference.options import Options
 from dpenet.inference.pipeline import check_stop
 from dpenet.network import DPENet
@@ -27,6 +28,8 @@ _FASTEST = {"cuda": "fp16", "mps": "fp16", "cpu": "fp32"}
 # Tensors of as many channels as the network is wide that live at once at its peak, layouts that
 # convolutions want included; measured on the processor.
 _LIVE_TENSORS = 13
+# Other programs use the device too, and what PyTorch keeps may lie in pieces.
+_SHARE_OF_FREE = 0.8
 
 _TRIAL_SIDE = 64
 # By this share of what the network changes a result may be off. bf16 is off by a few hundredths,
@@ -88,26 +91,24 @@ class TorchEngine:
             try:
                 return self._compute(x)
             except RuntimeError as error:
-                # CUDA has an exception of its own for it, MPS and the processor have not.
-                if "out of memory" not in str(error) and "can't allocate" not in str(error):
+                if not is_lack(error):
                     raise
         self._release()
-        raise PictureError(
-            f"{x.shape[3]} x {x.shape[2]} pixels at once are too many for the memory of device "
-            f"{self.device}: set --tile to a smaller side, or --memory to a smaller size"
-        )
+        raise too_many(x.shape[2], x.shape[3], self.device)
 
     def most_pixels(self) -> int | None:
         """How many pixels at once its free memory is good for; None for the processor."""
         device = self._device
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            # What PyTorch keeps for the next picture is free too.
-            free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        elif device.type == "mps":
-            free = torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-        else:
+        if device.type == "cpu":
             return None
+        with self._lock:  # what a picture on the device takes is free for the next one
+            if device.type == "cuda":
+                free, _ = torch.cuda.mem_get_info(device)
+                # What PyTorch keeps for the next picture is free too.
+                free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+            else:
+                free = torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+        free = int(free * _SHARE_OF_FREE)
         number = torch.finfo(_DTYPES[self.precision]).bits // 8
         return free // (_LIVE_TENSORS * self._network.width * number)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib import import_module
 
 from av.codec import Codec, codecs_available
 
@@ -11,6 +12,15 @@ from dpenet.errors import UsageError
 
 # Else SVT-AV1 tells its settings on stderr, whatever FFmpeg is told.
 os.environ.setdefault("SVT_LOG", "1")
+
+
+def _has_avx512() -> bool:
+    try:
+        features = import_module("numpy._core._multiarray_umath").__cpu_features__
+    except (ImportError, AttributeError):  # numpy promises no name for it
+        return False
+    return bool(features.get("AVX512F"))
+
 
 _ENCODERS = {
     "av1": "libsvtav1",
@@ -21,12 +31,15 @@ _ENCODERS = {
     "vp9": "libvpx-vp9",
 }
 _FALLBACK = "libx264"
+# With AVX512, the look-ahead of x264 reads memory that nobody has written, at most widths, and each
+# run of the same frames gives other bytes. Resumed clips are to equal those that ran through.
+_REPRODUCIBLE = {"x264-params": "asm=avx2"} if _has_avx512() else {}
 # Options, with {} for the quality, and the quality if none is asked for.
 _QUALITIES = {
     "libsvtav1": ({"crf": "{}"}, 24),
     "libvpx": ({"crf": "{}", "b": "50M"}, 10),
     "libvpx-vp9": ({"crf": "{}", "b": "0", "row-mt": "1", "cpu-used": "2"}, 24),
-    "libx264": ({"crf": "{}"}, 18),
+    "libx264": ({"crf": "{}", **_REPRODUCIBLE}, 18),
     "libx265": ({"crf": "{}", "x265-params": "log-level=error"}, 20),
 }
 # The others that have a quality have a quantiser.
