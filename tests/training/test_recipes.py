@@ -85,6 +85,8 @@ LAYS_OUT: dict[str, Callable[[Path, int], None]] = {
     "growth-1": photos,
     "growth-2": photos,
     "universal": photos,
+    "universal-light": photos,
+    "universal-nano": photos,
     "short": photos,
     "smoke": photos,
 }
@@ -103,11 +105,12 @@ def test_a_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
     if recipe.validation.folder is not None:
         held_out = str(tmp_path / "held out")
         LAYS_OUT[path.stem](Path(held_out), 6)
-    init = "null"
-    if recipe.model.init is not None:
-        start = DPENet(width=4, n_ddrb=1, n_erpab=1)
-        init = str(tmp_path / "start.safetensors")
-        write_weights(Path(init), {k: v.numpy() for k, v in start.state_dict().items()}, {})
+    start = DPENet(width=4, n_ddrb=1, n_erpab=1)
+    weights = tmp_path / "start.safetensors"
+    write_weights(weights, {k: v.numpy() for k, v in start.state_dict().items()}, {})
+    replaced = [] if recipe.model.init is None else [f"model.init={weights}"]
+    if recipe.distillation is not None:
+        replaced.append(f"distillation.teacher={weights}")
     overrides = {
         "photos" if isinstance(recipe.data, PhotoData) else "pairs": data,
         "patch": 16,
@@ -117,7 +120,7 @@ def test_a_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
     small = load_recipe(
         path,
         [f"data.{key}={value}" for key, value in overrides.items()]
-        + [f"output={tmp_path / 'run'}", f"model.init={init}", "epochs=null", "steps=2"]
+        + [f"output={tmp_path / 'run'}", "epochs=null", "steps=2", *replaced]
         + ["validation.folder=null"]
         + [f"validation.folder={held_out}"]
         + ["model.width=6", "model.n_ddrb=1", "model.n_erpab=1"],
