@@ -49,6 +49,7 @@ class Statistics(NamedTuple):
         mean, spread: Of the layer, in 0..1.
         skew: Of its values: 0 for noise, large for few bright streaks.
         along: Pixels along the rain after which the autocorrelation falls below a half.
+        across: Autocorrelation of neighbours across the rain: fine streaks have little.
         angle: In degrees from the vertical.
     """
 
@@ -57,6 +58,7 @@ class Statistics(NamedTuple):
     spread: float
     skew: float
     along: float
+    across: float
     angle: float
 
 
@@ -107,25 +109,32 @@ def statistics(rainy: Picture, clean: Picture, *, screened: bool = False) -> Sta
     if shown.size < layer.size // 20:
         shown = layer.ravel()
     mean, spread = float(shown.mean()), float(shown.std()) or 1e-9
-    angle, along = _direction(np.where(level < TOO_BRIGHT, layer, mean))
+    angle, along, across = _direction(np.where(level < TOO_BRIGHT, layer, mean))
     error = float(np.mean((rainy - clean) ** 2)) or 1e-9
     skew = float(np.mean((shown - mean) ** 3)) / spread**3
-    return Statistics(-10 * np.log10(error), mean, spread, skew, along, angle)
+    return Statistics(-10 * np.log10(error), mean, spread, skew, along, across, angle)
 
 
-def _direction(layer: Picture) -> tuple[float, float]:
-    """Lean in degrees, from the structure tensor, and correlation length along it in pixels."""
+def _direction(layer: Picture) -> tuple[float, float, float]:
+    """Lean in degrees, from the structure tensor, and autocorrelation along and across it."""
     fine = layer - ndimage.gaussian_filter(layer, 12)
     dx, dy = (ndimage.gaussian_filter(fine, 1, order=order) for order in ((0, 1), (1, 0)))
     lean = 0.5 * np.arctan2(2 * np.mean(dx * dy), np.mean(dx * dx) - np.mean(dy * dy))
     spectrum = np.abs(np.fft.rfft2(fine - fine.mean())) ** 2
     correlation = np.fft.fftshift(np.fft.irfft2(spectrum, fine.shape))
     centre = np.array(correlation.shape) // 2
+    correlation /= max(correlation.max(), 1e-12)
+
+    def profile(steps: NDArray[np.float64], direction: float) -> NDArray[np.float64]:
+        line = [centre[0] + steps * np.cos(direction), centre[1] - steps * np.sin(direction)]
+        found: NDArray[np.float64] = ndimage.map_coordinates(correlation, line, order=1)
+        return found
+
     steps = np.arange(0, min(centre) - 1, 0.5)
-    line = [centre[0] + steps * np.cos(lean), centre[1] - steps * np.sin(lean)]
-    profile = ndimage.map_coordinates(correlation, line, order=1) / max(correlation.max(), 1e-12)
-    below = np.flatnonzero(profile < 0.5)
-    return float(np.degrees(lean)), float(steps[below[0]] if below.size else steps[-1])
+    below = np.flatnonzero(profile(steps, lean) < 0.5)
+    along = steps[below[0]] if below.size else steps[-1]
+    (across,) = profile(np.ones(1), lean + np.pi / 2)
+    return float(np.degrees(lean)), float(along), float(across)
 
 
 def _drawn(photos: Iterable[Path], kind: RainKind) -> Iterator[Statistics]:

@@ -141,7 +141,7 @@ def _looks(heavy: bool, rng: np.random.Generator) -> tuple[list[_Look], float]:
         look = (_lines, _grain, _drops, _sheet)[int(rng.choice(4, p=[0.42, 0.25, 0.15, 0.18]))]
         count = 1 if look is _grain else 1 + int(rng.random() < 0.25)
         return [look] * count, 3.0
-    if rng.random() < 0.22:
+    if rng.random() < 0.3:
         return [_grain], 0.0
     count = int(rng.choice([1, 2, 3, 4, 5], p=[0.45, 0.2, 0.13, 0.11, 0.11]))
     kinds: tuple[_Look, ...] = (_lines, _drops, _sheet)
@@ -172,21 +172,21 @@ def _lines(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
 
 def _grain(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
     """Short streaks so dense that they lighten the whole picture."""
-    coverage = _log_uniform(1.5, 7.0, rng)
+    coverage = _log_uniform(1.5, 8.0, rng)
     level = float(rng.uniform(0.09, 0.32) if heavy else rng.uniform(0.02, 0.1))
     variation = float(rng.uniform(0, 0.5))
     return StreakLayer(
         angle=_leaning(angle),
-        length=_log_uniform(6, 36, rng),
-        width=float(rng.uniform(0.7, 1.4)),
+        length=_log_uniform(6, 45, rng),
+        width=float(rng.uniform(0.8, 1.9)),
         coverage=coverage,
         brightness=level / coverage * (1 + 4 * variation),  # the mean of a streak's strength
-        softness=float(rng.uniform(0.3, 1.2)),
+        softness=float(rng.uniform(0.4, 1.5)),
         variation=variation,
         taper=float(rng.uniform(0, 1)),
         overlap=100.0,  # no crossing is as bright
         unevenness=float(rng.choice([0.0, rng.uniform(0, 0.4)])),
-        enlargement=_sometimes(0.2, 1.0, 1.6, rng),
+        enlargement=_sometimes(0.2, 1.0, 1.5, rng),
     )
 
 
