@@ -3,19 +3,21 @@
     python -m benchmarks.halo --model universal
     python -m benchmarks.halo --weights ../shared/reference/weights     # all five, by file
 
-Rainy photos are computed whole, and in small tiles with halos narrower than the receptive field.
-A halo is enough where the results differ by at most one level of 8 bits on at most one sample in
-100,000, a tenth of what the arithmetic itself may do; large tiles, as are used, have fewer seams.
-The next wider one is to be used: it goes into the table by hand, for it belongs to the pinned
-file, and into the metadata of an embedded model by itself. Rows of
-``benchmarks/results/halo.json`` for models that were not named stay as they are.
+Rainy photos are computed whole, and in small tiles with halos narrower than the receptive field,
+in each precision that the model has: fp32, and int8 if its form is here (``dpenet models
+quantize``). A halo is enough where the results differ by at most one level of 8 bits on at most one
+sample in 100,000, a tenth of what the arithmetic itself may do; large tiles, as are used, have
+fewer seams. The next wider one is to be used, in all precisions that of the one that needs most: it
+goes into the table by hand, for it belongs to the pinned file, and into the metadata of an embedded
+model by itself. Rows of ``benchmarks/results/halo.json`` for other models and precisions stay as
+they are.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from dpenet.inference.derainer import Derainer
 from dpenet.inference.tiling import run_tiled, square_grid
 from dpenet.media.images import read_picture
 from dpenet.zoo import Weights, load_weights
+from dpenet.zoo.int8 import find_int8
 from dpenet.zoo.store import stored_path
 from dpenet.zoo.table import MODELS
 from dpenet.zoo.weights import read_weights, write_weights
@@ -34,6 +37,7 @@ from dpenet.zoo.weights import read_weights, write_weights
 RESULTS = REPOSITORY / "benchmarks" / "results" / "halo.json"
 PICTURES = sorted((REPOSITORY / "examples").glob("*.jpg"))
 SCHEMA = 1
+PRECISIONS = ("fp32", "int8")
 HEIGHT, WIDTH, TILE = 320, 480, 160
 START, STEP = 96, 16
 MOST_DIFFERING = 1e-5
@@ -43,15 +47,37 @@ def main() -> None:
     """Measure what the arguments name, and write the file."""
     args = _arguments()
     for weights in _weights(args.model, args.weights):
-        found = list(_measure(weights, args.threads))
-        rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-        _write([row for row in rows if row["model"] != weights.name] + found)
-        enough = [row["halo"] for row in found if not _shows(row)]
-        halo = min(enough, default=weights.architecture.receptive_field) + STEP
+        for precision in PRECISIONS if find_int8(weights) else PRECISIONS[:1]:
+            found = list(_measure(weights, precision, args.threads))
+            key = weights.name, precision
+            _write([row for row in read_rows() if (row["model"], row["precision"]) != key] + found)
+        halo = to_use([row for row in read_rows() if row["model"] == weights.name])
         print(weights.name, halo)
         if weights.name in MODELS and MODELS[weights.name].embedded:
             metadata = {**weights.metadata, "halo_8bit": halo}
             write_weights(stored_path(weights.name), weights.state, metadata)
+
+
+def read_rows() -> list[dict[str, Any]]:
+    """What was measured; rows that name no precision are of fp32."""
+    if not RESULTS.exists():
+        return []
+    return [{"precision": "fp32"} | row for row in json.loads(RESULTS.read_text())["rows"]]
+
+
+def enough(rows: Iterable[dict[str, Any]]) -> int | None:
+    """The narrowest halo that was enough, of one model in one precision; None if none was."""
+    return min((row["halo"] for row in rows if not _shows(row)), default=None)
+
+
+def to_use(rows: Sequence[dict[str, Any]]) -> int:
+    """The halo for one model: what the precision that needs most was measured to need."""
+    halos: list[int] = []
+    for precision in {row["precision"] for row in rows}:
+        tried = [row for row in rows if row["precision"] == precision]
+        field, found = tried[0]["receptive_field"], enough(tried)
+        halos.append(field if found is None else min(found + STEP, field))
+    return max(halos)
 
 
 def _write(rows: list[dict[str, Any]]) -> None:
@@ -86,9 +112,9 @@ def _weights(names: Iterable[str], folder: Path | None) -> Iterator[Weights]:
         yield replace(read_weights(path), name=path.stem.lower())
 
 
-def _measure(weights: Weights, threads: int | None) -> Iterator[dict[str, Any]]:
+def _measure(weights: Weights, precision: str, threads: int | None) -> Iterator[dict[str, Any]]:
     """Narrower halos until one shows, or wider ones until one does not."""
-    derainer = Derainer(weights, precision="fp32", tile=0, threads=threads)
+    derainer = Derainer(weights, precision=precision, tile=0, threads=threads)
     pictures = [read_picture(path).pixels[:HEIGHT, :WIDTH] for path in PICTURES]
     whole = [derainer.derain_window(picture) for picture in pictures]
     field = weights.architecture.receptive_field
@@ -99,6 +125,7 @@ def _measure(weights: Weights, threads: int | None) -> Iterator[dict[str, Any]]:
         off = np.abs(np.subtract(tiled, whole, dtype=int))
         row = {
             "model": weights.name,
+            "precision": precision,
             "receptive_field": field,
             "halo": halo,
             "samples": off.size,

@@ -1,9 +1,11 @@
 """Where the time of one large picture goes: in eager PyTorch, and in OpenVINO.
 
+    dpenet models fetch rain100h && dpenet models quantize rain100h
     python -m benchmarks.layers
 
 Writes ``benchmarks/results/layers.json``. PyTorch's operations are timed one by one as they are
-called; OpenVINO counts its own layers. A kind of layer has the same name in both.
+called; OpenVINO counts its own layers, in fp32 and in int8. A kind of layer has the same name in
+all of them. It takes about ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -31,13 +33,17 @@ from dpenet.inference.pixels import to_network
 from dpenet.inference.roofline import bandwidth, peak_gflops
 from dpenet.network import DPENet
 from dpenet.zoo import Weights, load_weights
+from dpenet.zoo.int8 import Int8, find_int8
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "layers.json"
 SCHEMA = 1
 SUMS = "sums, ReLU, sigmoid, products"
+LEFT = "convolutions 3x3 left in fp32"
+ROUNDING = "rounding to 8 bits"
 KINDS = {
     "cat": "concatenation",
     "Concat": "concatenation",
+    "FakeQuantize": ROUNDING,
     "Reorder": "change of layout",
 }
 
@@ -53,10 +59,14 @@ def main() -> None:
     width, height = map(int, args.size.split("x"))
     torch.set_num_threads(args.threads or torch.get_num_threads())
     weights = load_weights(FULL)
+    form = find_int8(weights)
+    if form is None:
+        raise SystemExit(f"{FULL} has no int8 form here; run: dpenet models quantize {FULL}")
     x = to_network(noise(width, height))
     engines: dict[str, Callable[[], Mapping[str, float]]] = {
         "PyTorch fp32, eager": eager(weights, x),
         "dpenet fp32": ours(weights, x, args.threads),
+        "dpenet int8": ours(weights, x, args.threads, form),
     }
     turns: dict[str, list[Mapping[str, float]]] = {name: [] for name in engines}
     for turn in range(args.turns + 1):
@@ -76,9 +86,11 @@ def main() -> None:
         "protocol": f"medians of {args.turns} turns after one to warm up; the engines alternate",
         "peaks": {
             "fp32": round(peak_gflops("fp32", args.threads) or 0, 2),
+            "int8": round(peak_gflops("int8", args.threads) or 0, 2),
             "memory": round(bandwidth(args.threads), 2),
         },
         "gigaoperations": gigaoperations(weights, width * height),
+        "gigaoperations_int8": gigaoperations(weights, width * height, form),
         "milliseconds": {name: medians(times) for name, times in turns.items()},
     }
     with atomic_path(args.output) as temporary:
@@ -122,17 +134,17 @@ def eager(weights: Weights, x: np.ndarray[Any, Any]) -> Callable[[], Mapping[str
 
 
 def ours(
-    weights: Weights, x: np.ndarray[Any, Any], threads: int | None
+    weights: Weights, x: np.ndarray[Any, Any], threads: int | None, int8: Int8 | None = None
 ) -> Callable[[], Mapping[str, float]]:
     """The network as OpenVINO runs it; each run gives milliseconds by kind of layer."""
     from dpenet.inference.graph import build_graph
 
-    # As the engine compiles it, with counters.
+    # As the engine compiles it, with counters. What is not in an int8 form stays in fp32.
     config = {"PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False, "PERF_COUNT": True}
     config |= {"INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino.Core().compile_model(build_graph(weights), "CPU", config)
+    compiled = openvino.Core().compile_model(build_graph(weights, int8=int8), "CPU", config)
     request = compiled.create_infer_request()
     keys = {key.removesuffix(".weight"): value.shape for key, value in weights.state.items()}
 
@@ -142,7 +154,9 @@ def ours(
         for layer in request.get_profiling_info():
             kind = KINDS.get(layer.node_type, SUMS)
             if layer.node_type == "Convolution":
-                kind = convolution(keys[layer.node_name], dilation_of(layer.node_name))
+                name = layer.node_name
+                left = int8 is not None and name not in int8.convolutions
+                kind = convolution(keys[name], dilation_of(name), left=left)
             times[kind] += layer.real_time.total_seconds() * 1000
         compiled.release_memory()
         return times
@@ -158,22 +172,23 @@ def dilation_of(key: str) -> int:
     return (1, 2, 5)[int(found[1]) - 1] if found else 1
 
 
-def convolution(shape: tuple[int, ...], dilation: int) -> str:
-    """The kind of a convolution, from the shape of its kernel."""
+def convolution(shape: tuple[int, ...], dilation: int, *, left: bool = False) -> str:
+    """The kind of a convolution, from the shape of its kernel, and whether int8 leaves it out."""
     if shape[2] == 1:
         return "convolutions 1x1"
     if 1 in shape[:2]:
         return "convolutions 3x3 to and from 1 channel"
-    return f"convolutions 3x3, dilation {dilation}"
+    return LEFT if left else f"convolutions 3x3, dilation {dilation}"
 
 
-def gigaoperations(weights: Weights, pixels: int) -> dict[str, float]:
-    """10^9 operations of each kind of convolution that OpenVINO computes."""
+def gigaoperations(weights: Weights, pixels: int, int8: Int8 | None = None) -> dict[str, float]:
+    """10^9 operations of each kind of convolution that OpenVINO computes; of a form, its own."""
     sums: dict[str, float] = defaultdict(float)
     for key, kernel in weights.state.items():
         # Those 1x1 convolutions are folded into the branches before them.
         folded = key.startswith("erpab") and ".outconv." in key
-        if key.endswith(".weight") and not folded:
+        counted = int8 is None or key.removesuffix(".weight") in int8.convolutions
+        if key.endswith(".weight") and not folded and counted:
             kind = convolution(kernel.shape, dilation_of(key))
             sums[kind] += 2 * kernel.size * pixels / 1e9
     return {kind: round(value, 3) for kind, value in sums.items()}

@@ -5,9 +5,10 @@
     python -m benchmarks.speed
 
 One run writes ``benchmarks/results/speed.json`` and the figures in ``docs/images/``. All variants
-are timed in one process by turns, so that what else the machine does falls on all of them; peak
-memory is that of a process of its own for each. All go from 8-bit pixels to 8-bit pixels. It takes
-about a quarter of an hour on two cores: nothing else should run meanwhile.
+are timed in one process by turns, so that what else the machine does falls on all of them, after a
+turn at full size that is not counted; peak memory is that of a process of its own for each. All go
+from 8-bit pixels to 8-bit pixels. It takes about twenty minutes on two cores: nothing else should
+run meanwhile.
 """
 
 from __future__ import annotations
@@ -88,8 +89,9 @@ def main() -> None:
         "threads": args.threads or os.cpu_count(),
         "libraries": libraries("openvino", "torch", "numpy"),
         "python": platform.python_version(),
-        "protocol": "medians of turns after warming up; the variants alternate; operations are "
-        "those of the network as published; ratios are medians of the ratios of each turn",
+        "protocol": "medians of turns after one at full size to warm up; the variants alternate; "
+        "operations are those of the network as published; ratios are medians of the ratios of "
+        "each turn",
         "peaks": peaks,
         "rows": rows,
         "sweep": {"model": SWEEP_MODEL, "memory": SWEEP_MEMORY, "rows": sweep},
@@ -148,12 +150,9 @@ def measure(
             runs[variant] = open_variant(variant, threads)
         except DpenetError as error:
             reasons[variant] = str(error)
-    # One of 1920 x 1080 keeps eager PyTorch busy for a minute: a corner of it warms up as well.
+    # One of 1920 x 1080 keeps eager PyTorch busy for a minute.
     turns = turns or (7 if width * height < 500_000 else 3)
-    in_turns({v: _call(run, picture[:256, :256]) for v, run in runs.items()}, 0)
-    times = in_turns(
-        {v: _call(run, picture) for v, run in runs.items()}, turns, warm_up=width * height < 500_000
-    )
+    times = in_turns({v: _call(run, picture) for v, run in runs.items()}, turns)
     eager = next((times[v] for v in runs if v.label == EAGER), None)
     rows = []
     for variant in variants:

@@ -12,24 +12,31 @@ import json
 import sys
 from collections.abc import Callable
 
+from benchmarks import halo
 from benchmarks.machine import REPOSITORY
 from benchmarks.speed_tables import (
+    ABSENT,
+    NOT_YET,
+    balance_sentence,
     claims_table,
+    dilation_sentence,
     folder_steps_table,
     folder_table,
     large_table,
     layers_table,
     speed_table,
+    start_sentence,
 )
 
 from dpenet.metrics import DEFAULT_PROTOCOL
-from dpenet.zoo import list_models
+from dpenet.zoo import get_card, list_models, load_weights
 
 PAGES = (
     "README.md",
     "docs/evaluation.md",
     "docs/large_pictures.md",
     "docs/performance.md",
+    "docs/quantization.md",
     "docs/rain.md",
     "docs/training.md",
     "docs/universal.md",
@@ -49,7 +56,7 @@ def models_table() -> str:
     datasets = list(dict.fromkeys(dataset for _, dataset in measured))
     lines = [["model", *datasets], ["---"] * (1 + len(datasets))]
     for model in ("input", *list_models()):
-        scores = [measured.get((model, dataset), "not measured") for dataset in datasets]
+        scores = [measured.get((model, dataset), ABSENT) for dataset in datasets]
         lines.append([f"`{model}`" if model != "input" else "*no deraining*", *scores])
     return _table(lines)
 
@@ -85,7 +92,7 @@ def rainfit_table() -> str:
     record = json.loads((RESULTS / "rainfit.json").read_text())
     columns = {
         "psnr": "PSNR, dB", "mean": "mean", "spread": "deviation", "skew": "skewness",
-        "along": "length, px", "angle": "lean, degrees",
+        "along": "length, px", "across": "across", "angle": "lean, degrees",
     }  # fmt: skip
     lines = [["rain", "pictures", *columns.values()], ["---"] * (2 + len(columns))]
     for name, row in record["sets"].items():
@@ -95,7 +102,7 @@ def rainfit_table() -> str:
     angles = record["real_rain_angles"]
     low, middle, high = angles[0], angles[len(angles) // 2], angles[-1]
     leans = " / ".join(map(_short, (low, middle, high)))
-    lines.append(["real rain (least / median / most)", str(len(angles)), *[""] * 5, leans])
+    lines.append(["real rain (least / median / most)", str(len(angles)), *[""] * 6, leans])
     return _table(lines)
 
 
@@ -142,6 +149,42 @@ def flicker_cost() -> str:
     )
 
 
+def halo_table() -> str:
+    """How wide a halo 8-bit results need in each precision, and which one is used."""
+    rows = halo.read_rows()
+    heads = ["model", "receptive field", *(f"enough in {name}" for name in halo.PRECISIONS)]
+    lines = [[*heads, "used for 8 bits"], ["---", *["---:"] * 4]]
+    for model in list_models():
+        card = get_card(model)
+        field = card.architecture.receptive_field
+        used = load_weights(model).halo_8bit if card.embedded else card.halo_8bit
+        cells = []
+        for precision in halo.PRECISIONS:
+            tried = [r for r in rows if (r["model"], r["precision"]) == (model, precision)]
+            cells.append(str(halo.enough(tried) or field) if tried else ABSENT)
+        lines.append([f"`{model}`", str(field), *cells, str(min(used or field, field))])
+    return _table(lines)
+
+
+def quantization_table() -> str:
+    """What int8 costs, part by part of each network."""
+    path = RESULTS / "quantization.json"
+    if not path.exists():
+        return NOT_YET
+    rows = json.loads(path.read_text())["rows"]
+    parts = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        lines = [[f"`{model}`, in int8", "convolutions", "PSNR against fp32"]]
+        lines.append(["---", "---:", "---:"])
+        lines += [
+            [row["int8"], str(row["convolutions"]), f"{row['psnr']:.2f} dB"]
+            for row in rows
+            if row["model"] == model
+        ]
+        parts.append(_table(lines))
+    return "\n\n".join(parts)
+
+
 def _short(value: float) -> str:
     return f"{value:.3g}"
 
@@ -151,17 +194,22 @@ def _table(lines: list[list[str]]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "balance": balance_sentence,
     "claims": claims_table,
+    "dilation": dilation_sentence,
     "flicker": flicker_table,
     "flicker-cost": flicker_cost,
     "folder": folder_table,
     "folder-steps": folder_steps_table,
+    "halo": halo_table,
     "large": large_table,
     "layers": layers_table,
     "models": models_table,
+    "quantization": quantization_table,
     "rainfit": rainfit_table,
     "short": short_table,
     "speed": speed_table,
+    "start": start_sentence,
     "training": training_table,
     "unseen": unseen_table,
 }

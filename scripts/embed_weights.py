@@ -2,9 +2,9 @@
 
     python scripts/embed_weights.py runs/universal/last.safetensors universal photos/manifest.json
 
-What depends on the weights follows: their int8 form, scores, the tables of README and docs, the
-gallery. The benchmark pairs must be at hand (DPENET_TEST_DATA), or the figures would be those of
-other weights.
+What depends on the weights follows: their int8 form, halo, scores, the tables of README and docs,
+the gallery. The benchmark pairs must be at hand (DPENET_TEST_DATA), or the figures would be those
+of other weights.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def main() -> None:
     embed(Path(trained), name, Path(manifest))
     form = str(embedded_path(f"{name}.int8"))
     for command in (
-        ["-m", "benchmarks.halo", "--model", name],
         ["-m", "dpenet", "models", "quantize", name, "--output", form],
+        # In int8 too, so the form comes first.
+        ["-m", "benchmarks.halo", "--model", name],
         ["-m", "benchmarks.quality", "--model", name, "--precision", "fp32,int8"],
         ["-m", "benchmarks.tables"],
         ["scripts/make_gallery.py"],

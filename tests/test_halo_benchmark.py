@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks import halo
+from benchmarks import halo, tables
 
 from dpenet.inference.derainer import Derainer
 from dpenet.inference.tiling import run_tiled, square_grid
@@ -18,20 +17,18 @@ from dpenet.zoo.weights import read_weights
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(halo.RESULTS.read_text())["rows"]
-    return found
+    return halo.read_rows()
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_the_halo_of_a_model_is_one_step_wider_than_measured(
+def test_the_halo_of_a_model_is_what_the_precision_that_needs_most_was_measured_to_need(
     rows: list[dict[str, Any]], name: str
 ) -> None:
     card = get_card(name)
     used = load_weights(name).halo_8bit if card.embedded else card.halo_8bit
     if used is None:  # the receptive field, then
         return
-    enough = [row["halo"] for row in rows if row["model"] == name and not halo._shows(row)]
-    assert used == min(enough) + halo.STEP
+    assert used == halo.to_use([row for row in rows if row["model"] == name])
 
 
 def small_weights() -> Weights:
@@ -46,13 +43,77 @@ def small_weights() -> Weights:
 
 def test_halos_are_tried_until_one_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(halo, "PICTURES", halo.PICTURES[:1])
-    found = list(halo._measure(small_weights(), 1))
+    found = list(halo._measure(small_weights(), "fp32", 1))
     assert [row["halo"] for row in found] == list(range(32, 32 - 16 * len(found), -16))
     assert not halo._shows(found[0])
+    assert {row["precision"] for row in found} == {"fp32"}
     # Where no halo is enough, wider ones are tried up to the receptive field.
     monkeypatch.setattr(halo, "START", 16)
     monkeypatch.setattr(halo, "_shows", lambda row: True)
-    assert [row["halo"] for row in halo._measure(small_weights(), 1)] == [16, 32]
+    assert [row["halo"] for row in halo._measure(small_weights(), "fp32", 1)] == [16, 32]
+
+
+def tried(precision: str, differing: dict[int, int], model: str = "small") -> list[dict[str, Any]]:
+    facts = {"model": model, "precision": precision, "receptive_field": 101, "samples": 10**6}
+    return [facts | {"halo": at, "differing": off, "worst": 1} for at, off in differing.items()]
+
+
+def test_the_precision_that_needs_most_decides() -> None:
+    full = tried("fp32", {64: 0, 48: 3, 32: 20})
+    assert halo.enough(full) == 48
+    assert halo.to_use(full) == 64
+    assert halo.to_use([*full, *tried("int8", {64: 11, 80: 10})]) == 96
+    assert halo.to_use([*full, *tried("int8", {96: 0, 80: 50})]) == 101
+    assert halo.enough(tried("int8", {80: 99, 96: 99})) is None
+    assert halo.to_use([*full, *tried("int8", {80: 99, 96: 99})]) == 101
+
+
+def test_rows_of_the_same_model_and_precision_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(halo, "RESULTS", tmp_path / "halo.json")
+    monkeypatch.setattr("sys.argv", ["halo", "--model", "universal-nano"])
+    monkeypatch.setattr(halo, "stored_path", lambda name: tmp_path / f"{name}.safetensors")
+    differing = {"fp32": {48: 0, 32: 99}, "int8": {64: 0, 48: 99}}
+    monkeypatch.setattr(
+        halo,
+        "_measure",
+        lambda weights, precision, threads: tried(precision, differing[precision], weights.name),
+    )
+    other = tried("int8", {80: 0}, "universal")
+    halo._write([*tried("fp32", {80: 0}, "universal-nano"), *other])
+    halo.main()
+    new = [tried(precision, each, "universal-nano") for precision, each in differing.items()]
+    assert halo.read_rows() == [*other, *new[0], *new[1]]
+    embedded = read_weights(tmp_path / "universal-nano.safetensors")
+    assert embedded.halo_8bit == 80
+    assert embedded.digest == load_weights("universal-nano").digest
+
+
+def test_the_table_shows_each_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tried("fp32", {96: 0, 80: 0, 64: 99}, "heavyrain")
+    monkeypatch.setattr(halo, "read_rows", lambda: rows)
+    used = get_card("heavyrain").halo_8bit
+    assert f"| `heavyrain` | 181 | 80 | not measured | {used} |" in tables.halo_table()
+    rows += tried("int8", {96: 99, 112: 0}, "heavyrain")
+    assert f"| `heavyrain` | 181 | 80 | 112 | {used} |" in tables.halo_table()
+
+
+def test_a_model_without_an_int8_form_is_measured_in_fp32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(halo, "RESULTS", tmp_path / "halo.json")
+    monkeypatch.setattr("sys.argv", ["halo"])
+    monkeypatch.setattr(halo, "_weights", lambda *_: [small_weights()])
+    asked: list[str] = []
+
+    def measure(weights: Weights, precision: str, threads: int | None) -> list[dict[str, Any]]:
+        asked.append(precision)
+        return tried(precision, {48: 0})
+
+    monkeypatch.setattr(halo, "_measure", measure)
+    halo.main()
+    assert asked == ["fp32"]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from benchmarks.speed_claims import is_capable, judge
 from dpenet.errors import DpenetError
 from dpenet.inference.benchmark import noise, operations_per_pixel
 from dpenet.zoo import Weights, load_weights
+from dpenet.zoo.int8 import find_int8
 
 CAPABLE = ["avx2", "avx512_bf16", "avx512_vnni"]
 EAGER = Variant(speed.EAGER, "universal", "fp32", "contiguous_format")
@@ -100,6 +101,28 @@ def test_rows_are_measured_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ours["times_eager"] > 0
 
 
+def test_every_variant_runs_once_at_full_size_before_it_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[tuple[str, tuple[int, ...]]] = []
+
+    def opened(variant: Variant, threads: int | None) -> speed.Run:
+        def run(picture: speed.Picture) -> speed.Picture:
+            calls.append((variant.label, picture.shape))
+            return picture
+
+        return run
+
+    monkeypatch.setattr(speed, "open_variant", opened)
+    monkeypatch.setattr(speed, "_memory", lambda *_: 5)
+    for size, turns in (((1000, 600), 3), ((480, 320), 7)):
+        calls.clear()
+        rows = speed.measure([LAST, OURS], size, None, 1)
+        shape = (*size[::-1], 3)
+        assert calls == [(LAST.label, shape), (OURS.label, shape)] * (1 + turns)
+        assert [row["turns"] for row in rows] == [turns] * 2
+
+
 def test_all_variants_give_the_same_picture() -> None:
     picture = noise(40, 30)
     ours, eager, last = (
@@ -175,7 +198,11 @@ def test_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large |= {"peak_bytes": 15 * 10**8, "cpu_ratio_to_2_megapixels": 1.2, "differing": 0}
     worse = [large | {"peak_bytes": 2 * 10**9}, large | {"cpu_ratio_to_2_megapixels": 1.4}]
     worse.append(large | {"differing": 1})
-    (tmp_path / "large.json").write_text(json.dumps({"rows": [large, *worse]}))
+    complete = {"differing": 0, "compared": 99, "tiles": [2, 3]}
+    worse.append(large | {"complete": complete | {"differing": 1}})
+    rows = [large, large | {"complete": complete}, *worse]
+    (tmp_path / "large.json").write_text(json.dumps({"rows": rows}))
+    (tmp_path / "folder.json").write_text(json.dumps({"rows": []}))
     monkeypatch.setattr(speed_tables, "RESULTS", tmp_path)
     speeds = speed_tables.speed_table()
     assert "| dpenet int8 | `rain100h` | 333 | 0.300 | 1.00 GB | 30.0 | 50% | 3.00 |" in speeds
@@ -188,17 +215,98 @@ def test_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (
         "bf16 scores at most 0.05 dB below fp32, mean of both benchmark halves |  | not" in claims
     )
+    judged = [line.split(" | ")[2] for line in claims.splitlines() if "100 megapixels" in line]
+    assert judged == ["not verified: only corners compared |", "verified |", *["false |"] * 4]
+
+
+def folder_row(pictures: int, share: float) -> dict[str, Any]:
+    return speed_tables.FOLDER | {"pictures": pictures, "share": share}
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict"),
+    [
+        ([], "not verified: not measured"),
+        ([folder_row(2000, 0.99) | {"model": "universal"}], "not verified: not measured"),
+        ([folder_row(1000, 0.9)], "not verified: 1,000 pictures"),
+        ([folder_row(2000, 0.85)], "verified"),
+        ([folder_row(2000, 0.849)], "false"),
+    ],
+)
+def test_the_claim_of_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], verdict: str
+) -> None:
+    (tmp_path / "folder.json").write_text(json.dumps({"rows": rows}))
+    monkeypatch.setattr(speed_tables, "RESULTS", tmp_path)
+    claim, _, judged = speed_tables._folder_claim()
+    assert "a folder of 2,000 pictures of 128 x 128, `universal-light` in int8" in claim
+    assert judged == verdict
+
+
+def layers_record() -> dict[str, Any]:
+    wide = [f"convolutions 3x3, dilation {dilation}" for dilation in (1, 2, 5)]
+    fp32 = dict(zip(wide, (100.0, 100.0, 150.0), strict=True)) | {layers.SUMS: 50.0}
+    return {
+        "cpu": {"model": "Abacus", "flags": ["avx2"]},
+        "threads": 2,
+        "model": "rain100h",
+        "width": 20,
+        "height": 10,
+        "peaks": {"fp32": 200.0, "memory": 20.0},
+        "gigaoperations": dict.fromkeys(wide, 15.0),
+        "milliseconds": {
+            "PyTorch fp32, eager": {kind: 2 * ms for kind, ms in fp32.items()},
+            "dpenet fp32": fp32,
+        },
+    }
+
+
+def test_the_table_of_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed_tables, "RESULTS", tmp_path)
+    assert speed_tables.layers_table() == speed_tables.NOT_YET
+    assert speed_tables.dilation_sentence() == speed_tables.NOT_YET
+    assert speed_tables.balance_sentence() == speed_tables.NOT_YET
+    found = layers_record()
+    (tmp_path / "layers.json").write_text(json.dumps(found))
+    table = speed_tables.layers_table()
+    one = "| convolutions 3x3, dilation 1 | 200 ms (25%) | 100 ms (25%) | 150 | 75% |"
+    assert f"{one}  |  |  |" in table
+    assert "| **all** | **800 ms** | **400 ms** | **112** | **56%** | not measured |  |  |" in table
+    found["peaks"]["int8"] = 400.0
+    found["gigaoperations_int8"] = found["gigaoperations"] | {"convolutions 3x3, dilation 1": 10.0}
+    kinds = dict(zip(found["gigaoperations"], (50.0, 60.0, 90.0), strict=True))
+    kinds |= {layers.LEFT: 30.0, layers.ROUNDING: 20.0}
+    found["milliseconds"]["dpenet int8"] = kinds
+    (tmp_path / "layers.json").write_text(json.dumps(found))
+    table = speed_tables.layers_table()
+    assert f"{one} 50 ms (20%) | 200 | 50% |" in table
+    assert f"| {layers.LEFT} |  |  |  |  | 30 ms (12%) |  |  |" in table
+    assert "| **112** | **56%** | **250 ms** | **180** | **45%** |" in table
+    assert (
+        "1.50 times (PyTorch fp32, eager), 1.50 times (dpenet fp32), 1.20 times (dpenet int8) as"
+        in speed_tables.dilation_sentence()
+    )
+    balance = speed_tables.balance_sentence()
+    assert "32 channels does 72 operations" in balance
+    assert "at its peak 10 in the time" in balance
 
 
 def test_layers_of_both_engines_are_of_the_same_kinds() -> None:
     weights = load_weights("universal")
+    form = find_int8(weights)
     x = np.zeros((1, 3, 32, 48), np.float32)
-    kinds = []
-    for run in (layers.eager(weights, x), layers.ours(weights, x, 1)):
+    kinds: list[set[str]] = []
+    for run in (
+        layers.eager(weights, x),
+        layers.ours(weights, x, 1),
+        layers.ours(weights, x, 1, form),
+    ):
         times = run()
         assert all(value >= 0 for value in times.values())
+        assert (times.get(layers.ROUNDING, 0) > 0) == (len(kinds) == 2)
         kinds.append({kind for kind in times if kind.startswith("convolutions")})
-    assert kinds[0] == kinds[1]
+    assert kinds[0] == kinds[1] == kinds[2] - {layers.LEFT}
+    assert layers.LEFT in kinds[2]
     assert {f"convolutions 3x3, dilation {d}" for d in (1, 2, 5)} < kinds[0]
 
 
@@ -212,3 +320,9 @@ def test_operations_by_kind_add_up() -> None:
     pair = 2 * 9 * shape.width**2
     dilated = pair * (2 * shape.n_ddrb + shape.n_erpab)
     assert kinds["convolutions 3x3, dilation 5"] == pytest.approx(dilated)
+    form = find_int8(weights)
+    assert form is not None
+    eight = layers.gigaoperations(weights, 10**9, form)
+    assert sum(eight.values()) == pytest.approx(pair * len(form.convolutions))
+    left = kinds["convolutions 3x3, dilation 1"] - eight["convolutions 3x3, dilation 1"]
+    assert left == pytest.approx(2 * pair)

@@ -122,7 +122,6 @@ def test_turns_alternate_after_a_warm_up() -> None:
     assert [len(each) for each in times.values()] == [2, 2]
     assert min(times["slow"]) >= 0.02 > max(times["fast"])
     calls.clear()
-    assert in_turns({"cold": lambda: calls.append("cold")}, 1, warm_up=False).keys() == {"cold"}
     assert calls == ["cold"]
 
 

@@ -189,21 +189,18 @@ def operations_per_pixel(architecture: Architecture) -> int:
     return 2 * sum(math.prod(shape) for key, shape in shapes if key.endswith(".weight"))
 
 
-def in_turns(
-    functions: Mapping[Key, Callable[[], object]], turns: int, *, warm_up: bool = True
-) -> dict[Key, list[float]]:
+def in_turns(functions: Mapping[Key, Callable[[], object]], turns: int) -> dict[Key, list[float]]:
     """Time functions by turns: each is called once to warm up, then ``turns`` times.
 
     Args:
         functions: What to call.
         turns: How often to time each.
-        warm_up: Whether to make the first call; without it they are to be warm already.
 
     Returns:
         Seconds of each call.
     """
     times: dict[Key, list[float]] = {name: [] for name in functions}
-    for turn in range(-warm_up, turns):
+    for turn in range(-1, turns):
         for name, function in functions.items():
             start = time.perf_counter()
             function()

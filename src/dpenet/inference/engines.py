@@ -24,8 +24,8 @@ from dpenet.zoo import Weights
 from dpenet.zoo.int8 import Int8
 
 _STEP_MILLISECONDS = 100
-# What pictures up to this size took is kept for the next one: taking it again from the system is a
-# tenth of the time of a small picture. Larger ones may have taken gigabytes.
+# What pictures up to this size took is kept for the next one: taking it again from the system is
+# time that small pictures feel. Larger ones may have taken gigabytes.
 _KEPT_PIXELS = 1 << 16
 _PRECISION_OF_TYPE = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
 

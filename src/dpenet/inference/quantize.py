@@ -28,14 +28,14 @@ _MOST = 127  # of a kernel's whole numbers, either way
 # Processors without VNNI add the products of two neighbouring channels in 16 bits, and cut off what
 # does not fit. As 128 * 255 does, all processors compute the same.
 _MOST_PAIR = 128
-_DAMPING = 1e-2  # the accuracy hardly depends on it
+_DAMPING = 1e-2  # of the mean of the diagonal, as in GPTQ
 # Steps by the channel's own range (1) would put all of the rounding error into the kernels, steps
 # by the range of all channels (0) all of it into what goes in. In between, both are small.
 _OWN_RANGE = 0.75
-# The first convolutions see the picture before any rain is told from it: on them alone heavy rain
-# loses as much as on all others together.
+# The first convolutions see the picture before any rain is told from it, and what they round off
+# is lost to all others: docs/quantization.md shows what they alone would cost.
 KEPT = ("ddrb1.dconv1.0", "ddrb1.dconv1.2")
-# Per picture: with a score of pictures, ten times the unknowns of a kernel.
+# Per picture: of all together many times the unknowns of an output of a kernel.
 _SAMPLES = 512
 
 
