@@ -98,6 +98,91 @@ def test_jobs_are_done_so_many_at_once(
     assert derain(folder, "-m", model, "--jobs", 0).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ZeroDivisionError("division\nby zero"), "a fault of dpenet (ZeroDivisionError('division"),
+        (RecursionError(), "a fault of dpenet (RecursionError())"),
+        (PermissionError(13, "Permission denied", "x"), "x: Permission denied"),
+        (MemoryError(), "not the memory"),
+    ],
+)
+@pytest.mark.parametrize("name", ["3.bmp", "3.y4m"])
+def test_a_fault_of_dpenet_with_one_file_does_not_end_the_run(
+    derain: Derain,
+    folder: Path,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    said: str,
+    name: str,
+) -> None:
+    from dpenet.inference import clips, files
+    from dpenet.media import pages
+
+    def look_at(path: Path, *_: object) -> Any:
+        raise error
+
+    real = pages.find_pages
+
+    def find(source: Path) -> Any:
+        return look_at(source) if source.name == name else real(source)
+
+    monkeypatch.setattr(files, "find_pages", find)
+    monkeypatch.setattr(pages, "find_pages", find)
+    monkeypatch.setattr(clips, "look_at", look_at)
+    if name == "3.y4m":
+        (folder / "3.bmp").unlink()
+        (folder / name).write_bytes(b"YUV4MPEG2 W2 H2 F25:1\n")
+    done = derain(folder, "-m", model, "--json")
+    assert done.returncode == 1
+    assert sorted(statuses(done)) == ["done"] * 4 + ["failed"]
+    assert b"Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.decode().splitlines() if ": failed: " in line)
+    assert f"{name}: failed: " in line and said in line
+    monkeypatch.setenv("DPENET_TRACEBACK", "1")
+    shown = derain(folder, "-m", model).stderr
+    assert (b"Traceback" in shown) == ("fault" in said)
+
+
+@pytest.mark.parametrize(
+    ("option", "failed", "said"),
+    [
+        ("--compare", {"c.y4m"}, "c.y4m: --compare is for pictures"),
+        ("--save-rain", {"c.y4m"}, "c.y4m: --save-rain is for pictures"),
+        ("--preview=1", {f"{n}.bmp" for n in range(5)}, "3.bmp: --preview is for clips"),
+    ],
+)
+def test_what_one_kind_does_not_have_is_no_reason_to_refuse_the_other(
+    derain: Derain, folder: Path, model: Path, option: str, failed: set[str], said: str
+) -> None:
+    frame = b"FRAME\n" + bytes(64 * 48 * 3 // 2)
+    (folder / "c.y4m").write_bytes(b"YUV4MPEG2 W64 H48 F25:1 C420jpeg\n" + 2 * frame)
+    planned = derain(folder, "-m", model, "--json", "--dry-run", option)
+    done = derain(folder, "-m", model, "--json", option)
+    for result, good in ((planned, "planned"), (done, "done")):
+        assert result.returncode == 1
+        records = [json.loads(line) for line in result.stdout.splitlines()]
+        states = {Path(record["input"]).name: record["status"] for record in records}
+        names = {"c.y4m", *(f"{n}.bmp" for n in range(5))}
+        assert states == {name: "failed" if name in failed else good for name in names}
+        assert said in result.stderr.decode()
+    assert derain(folder / min(failed), "-m", model, option).returncode == 2
+
+
+def test_a_folder_in_the_place_of_a_result_is_an_error(
+    derain: Derain, folder: Path, model: Path
+) -> None:
+    (folder / "2.derained.bmp").mkdir()
+    done = derain(folder, "-m", model, "--json")
+    assert done.returncode == 1
+    assert sorted(statuses(done)) == ["done"] * 4 + ["failed"]
+    assert b"2.derained.bmp: is a folder" in done.stderr
+    for more in ([], ["--overwrite"]):
+        done = derain(folder / "2.bmp", "-m", model, *more)
+        assert done.returncode == 1 and b"2.derained.bmp: is a folder" in done.stderr
+
+
 def test_two_that_would_make_one_are_refused_before_anything_is_written(
     derain: Derain, folder: Path, tmp_path: Path, model: Path
 ) -> None:

@@ -14,12 +14,14 @@ from PIL import Image, PngImagePlugin
 from tests.clipmaking import make_clip
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
-CLIPS = {
+CLIPS: dict[str, tuple[str, str | None]] = {
     "clip.mp4": ("libx264", "aac"),
     "clip.mkv": ("libx265", "flac"),
     "clip.webm": ("libvpx-vp9", "libopus"),
     "clip.avi": ("mpeg4", "mp2"),
     "clip.ts": ("mpeg2video", "mp2"),
+    "h264.avi": ("libx264", None),
+    "bare.h264": ("libx264", None),
 }
 
 

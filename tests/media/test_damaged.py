@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -19,6 +20,7 @@ from PIL import Image
 from dpenet.errors import PictureError
 from dpenet.media import images
 from dpenet.media.images import read_picture, read_size
+from dpenet.media.pages import find_pages
 
 
 def encoded(name: str, pixels: NDArray[Any], **options: Any) -> bytes:
@@ -134,6 +136,22 @@ def test_the_size_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) ->
                 read(part)
 
 
+def bmp(height: int, width: int) -> bytes:
+    """What a BMP claims."""
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + info
+
+
+def test_the_limit_of_pixels_is_ours_and_not_that_of_pillow() -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    assert read_size(bmp(16384, 16384)) == (16384, 16384)
+    for content in (bmp(16384, 16385), bmp(60000, 60000)):
+        for read in (read_picture, read_size):
+            with pytest.raises(PictureError, match="pixels are more than the 268 megapixels"):
+                read(content)
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match=r"none\.png: cannot be read: No such file"):
         read_picture(tmp_path / "none.png")
@@ -143,10 +161,19 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         read_size(tmp_path)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    for read in (read_picture, read_size, find_pages):
+        with pytest.raises(PictureError, match=r"a\.png: is a pipe or a device, not a picture"):
+            read(tmp_path / "a.png")
+
+
 def test_a_refused_permission_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def deny(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
+    (tmp_path / "a.png").touch()
     monkeypatch.setattr(Path, "read_bytes", deny)
     with pytest.raises(PictureError, match=r"a\.png: cannot be read: Permission denied"):
         read_picture(tmp_path / "a.png")

@@ -21,6 +21,7 @@ from dpenet.media.images import (
     Picture,
     encode_picture,
     read_picture,
+    read_shape,
     read_size,
     with_pixels,
     write_picture,
@@ -161,6 +162,8 @@ def test_reads_what_others_write(case: str) -> None:
     np.testing.assert_array_equal(picture.pixels, pixels)
     np.testing.assert_array_equal(picture.alpha, alpha)
     assert read_size(data) == pixels.shape[:2]
+    held = pixels.nbytes + (0 if alpha is None else alpha.nbytes)
+    assert held <= read_shape(data).nbytes <= 4 * held
     kind = case.split()[0]
     names = {"bigtiff": "tiff", "pgm": "ppm", "pbm": "other", "tga": "other"}
     assert picture.format == ("other" if case == "jpeg 2000" else names.get(kind, kind))

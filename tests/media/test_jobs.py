@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpenet.errors import UsageError
+from dpenet.media.files import make_folder, new_file
 from dpenet.media.jobs import Job, plan_jobs
 
 Make = Callable[..., None]
@@ -93,6 +95,46 @@ def test_where_results_go(
     assert targets(jobs) == [tuple(job.split(">")) for job in expected.split()]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "target"),
+    [
+        ("a.jpg", b"\xff\xd8\xff", "a.derained.jpg"),
+        ("a.JPEG", b"\xff\xd8\xff", "a.derained.JPEG"),
+        ("a.jpg", b"\x89PNG\r\n\x1a\n", "a.derained.png"),
+        ("a.png", b"\xff\xd8\xff", "a.derained.jpg"),
+        ("photo", b"\xff\xd8\xff", "photo.derained.jpg"),
+        ("p.2024", b"II*\0", "p.2024.derained.tif"),
+        ("a.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a.derained.jpg"),
+        ("a.heic", b"\xff\xd8\xff", "a.derained.jpg"),
+        ("a.heic", b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "a.derained.avif"),
+        ("a.tga", b"\0\0\2", "a.derained.png"),
+        ("a.mp4", b"\xff\xd8\xff", "a.derained.jpg"),
+        ("photo.jpg", b"\0\0\0\x18ftypisom", "photo.derained.mp4"),
+        ("clip", b"\0\0\0\x18ftypqt  ", "clip.derained.mov"),
+        ("clip", b"\x1a\x45\xdf\xa3" + bytes(20) + b"webm", "clip.derained.webm"),
+        ("clip", b"\x1a\x45\xdf\xa3" + bytes(20) + b"matroska", "clip.derained.mkv"),
+        ("clip.2024", b"OggS", "clip.2024.derained.ogv"),
+        ("dvd.vob", b"\0\0\1\xba", "dvd.derained.mpg"),
+        ("a.asf", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a.derained.wmv"),
+        ("b.f4v", b"\0\0\0\x18ftypf4v ", "b.derained.mp4"),
+        ("c.divx", b"RIFF\0\0\0\0AVI ", "c.derained.avi"),
+        ("a", (b"\x47" + bytes(187)) * 3, "a.derained.ts"),
+        ("a", (bytes(4) + b"\x47" + bytes(187)) * 3, "a.derained.m2ts"),
+        ("a.mkv", b"\0\0\0\x18ftypisom", "a.derained.mkv"),
+    ],
+)
+def test_a_result_is_named_by_content_where_the_name_is_wrong(
+    make: Make, name: str, content: bytes, target: str
+) -> None:
+    make()
+    Path(name).write_bytes(content)
+    assert targets(plan_jobs([name], save_rain=True)) == [(name, target)]
+    place = target.replace(".derained", "")
+    (job,) = plan_jobs([name], out="dry", save_rain=True)
+    assert job.target == Path("dry", place)
+    assert job.rain == Path("dry", place).with_suffix(f".rain{Path(place).suffix}")
+
+
 def test_names_with_spaces_and_unicode(make: Make) -> None:
     make("my photos/pluie d'été.jpg", "my photos/雨 10.jpg", "my photos/雨 9.jpg")
     jobs = plan_jobs(["my photos"], out="dry ones")
@@ -148,6 +190,7 @@ def test_standard_input() -> None:
         ("f/a.png g/a.png", "f g", {"out": "o"}, "f/a.png and g/a.png would both .*o/a.png"),
         ("a.heic a.jpg", "a.heic a.jpg", {}, "a.heic and a.jpg would both"),
         ("x.png", "x.png", {"suffix": ".rain", "save_rain": True}, "would both"),
+        ("a.png", "**.png", {}, "\\*\\* stands for whole folders"),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -157,6 +200,38 @@ def test_what_cannot_be_is_refused(
     Path("link").symlink_to(".")
     with pytest.raises(UsageError, match=said):
         plan_jobs(inputs.split(), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+def test_pipes_are_left_out_of_folders_and_refused_by_name(make: Make) -> None:
+    make("f/a.png")
+    os.mkfifo("f/b.png")
+    os.mkfifo("f/c.mp4")
+    for text in ("f", "f/*", "f/**/*.png"):
+        assert targets(plan_jobs([text])) == [("f/a.png", "f/a.derained.png")]
+    with pytest.raises(UsageError, match=r"f/b\.png: is neither a file nor a folder"):
+        plan_jobs(["f/b.png"])
+
+
+def test_folders_may_be_deep(make: Make) -> None:
+    """Far deeper than functions of Python can call themselves."""
+    make("f/0.png")
+    deep, result = (Path(root, *["d"] * 1500, "a.png") for root in "fo")
+    make_folder(deep.parent)
+    try:
+        deep.touch()
+        expected = [("f/0.png", "o/0.png"), (str(deep), str(result))]
+        assert targets(plan_jobs(["f"], recursive=True, out="o")) == expected
+        for pattern in ("f/**/*.png", "f/**/**/?.png"):
+            assert sorted(targets(plan_jobs([pattern], out="o"))) == sorted(expected)
+        with new_file(result, overwrite=False) as temporary:
+            temporary.write_bytes(b"there")
+        assert result.read_bytes() == b"there"
+    finally:  # pytest cannot take away what is so deep
+        for path in (deep, result):
+            path.unlink(missing_ok=True)
+            if path.parent.exists():
+                os.removedirs(path.parent)
 
 
 def test_nothing_is_written(make: Make, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 from typing import Any
 
 import numpy as np
@@ -258,3 +259,57 @@ def test_damaged_exif_never_breaks_a_picture(data: st.DataObject) -> None:
     for name in HOLDERS:
         encoded = encode_picture(Picture(pixels, info=Metadata(exif=patched)), name)
         assert abs(int(read_picture(encoded).pixels.mean()) - 77) <= 2
+
+
+def directory_of(*entries: tuple[int, int, int, int]) -> bytes:
+    """A directory of tags, types, counts and values."""
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return struct.pack("<H", len(entries)) + packed + bytes(4)
+
+
+SELF_REFERENCE = (
+    b"II*\0\x08\0\0\0"
+    + directory_of((0x8769, 4, 1, 26))
+    + directory_of((0x9003, 2, 3, 0x393939), (0xA005, 4, 1, 26))
+)
+
+
+def test_directories_that_go_round_in_circles_end() -> None:
+    pixels = np.full((4, 4, 3), 77, np.uint8)
+    source = encode_picture(Picture(pixels, info=Metadata(exif=SELF_REFERENCE)), "jpeg")
+    again = read_picture(encode_picture(read_picture(source), "tiff"))
+    assert again.info.exif is not None
+    exif_block = tiff_directory(again.info.exif)[0x8769]
+    assert isinstance(exif_block, dict)
+    assert exif_block[0x9003] == (2, b"999")
+
+
+def test_directories_that_are_repeated_are_read_once() -> None:
+    """Each of 5000 fields points at 5000 more, and so on."""
+    size = 2 + 12 * 5000 + 4
+    levels = b"".join(
+        directory_of(*[(tag, 4, 1, 8 + size * (level + 1))] * 5000)
+        for level, tag in enumerate((0x8769, 0xA005, 0xA005))
+    )
+    data = b"II*\0\x08\0\0\0" + levels + directory_of((0x9003, 2, 3, 0x393939))
+    start = time.perf_counter()
+    assert tiff_directory(data) == {
+        0x8769: {0xA005: {0xA005: (4, struct.pack("<I", 8 + 3 * size))}}
+    }
+    assert upright(data, 9, 9)[0] == data
+    assert time.perf_counter() - start < 5
+
+
+def test_a_long_directory_is_written_again_soon() -> None:
+    """Its fields share values of 40 bytes."""
+    inner = directory_of(*((tag, 7, 40, 26) for tag in range(0xA000)))
+    data = b"II*\0\x08\0\0\0" + directory_of((0x8769, 4, 1, 26)) + inner
+    start = time.perf_counter()
+    block = exif_of_tiff(tiff_directory(data))
+    assert block is not None and len(block) > 50 * 0xA000
+    assert time.perf_counter() - start < 5
+
+
+def test_values_that_share_all_bytes_do_not_fill_the_memory() -> None:
+    data = b"II*\0\x08\0\0\0" + directory_of(*((tag, 7, 60_000, 8) for tag in range(5000)))
+    assert tiff_directory(data) == {}

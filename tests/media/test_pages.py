@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,48 @@ def test_damage_is_told(photo: Array, frames: list[Array], name: str) -> None:
     for end in (len(whole) // 2, len(whole) // 4):
         with pytest.raises(PictureError, match="damaged"):
             copy(whole[:end], name)
+
+
+@pytest.mark.parametrize("kept", [0, 2000])
+@pytest.mark.parametrize("name", ["gif", "webp", "tiff"])
+def test_a_file_cut_short_while_it_is_read_ends_nothing_else(
+    tmp_path: Path, name: str, kept: int, rng: np.random.Generator
+) -> None:
+    """A file mapped into memory would end the process instead."""
+    noise = rng.integers(0, 256, (300, 300, 3), np.uint8)
+    path = tmp_path / f"x.{name}"
+    first, *others = (Image.fromarray(np.roll(noise, step, 0)) for step in range(6))
+    first.save(path, name, save_all=True, append_images=others, lossless=True)
+    pages = find_pages(path)
+    assert pages is not None
+    rest = iter(pages)
+    next(rest)
+    os.truncate(path, kept)
+    if name == "tiff":
+        with pytest.raises(PictureError, match="damaged, cut short"):
+            list(rest)
+    else:  # frames build on one another: the file was read at once
+        assert len(list(rest)) == 5
+
+
+@pytest.mark.parametrize("rest", [b"\0", b"more", b"\xff" * 5000, b"!!,,"])
+def test_what_follows_the_end_of_a_gif_does_not_count(frames: list[Array], rest: bytes) -> None:
+    whole = animation(frames, "gif")
+    assert len(shown(copy(whole + rest, "gif"))) == 4
+    still = io.BytesIO()
+    Image.fromarray(frames[0]).save(still, "gif")
+    assert find_pages(still.getvalue() + rest) is None
+    for end in (len(whole) - 1, len(whole) - 300, 600):
+        with pytest.raises(PictureError, match=r"its end is missing|damaged"):
+            find_pages(whole[:end])
+
+
+def test_a_gif_of_endless_blocks_is_refused_soon(frames: list[Array]) -> None:
+    whole = animation(frames, "gif")
+    start = time.perf_counter()
+    with pytest.raises(PictureError, match="damaged"):
+        find_pages(whole[:-1] + b"!\xfe" + b"\1x" * 3_000_000)
+    assert time.perf_counter() - start < 10
 
 
 def test_a_cycle_of_pages_ends(photo: Array) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from importlib import import_module
@@ -67,7 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 something failed, 2 usage, 130 interrupted."""
     if not sys.warnoptions:  # what Pillow thinks of a damaged file is for its developers
         warnings.filterwarnings("ignore", module="PIL")
-    sys.exit(_exit_code(lambda: app(arguments)))
+    _open_closed_streams()
+    sys.exit(_ended(_exit_code(lambda: app(arguments))))
+
+
+def _open_closed_streams() -> None:
+    """Put something in the place of standard streams that were closed (``>&-``).
+
+    Otherwise Python has none, and the next file that is opened, a picture, would be taken for it.
+    What is written to an output that was closed fails, as it should.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            flags = os.O_WRONLY if name == "stderr" else os.O_RDONLY
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode))
 
 
 def _exit_code(run: Callable[[], object]) -> int:
@@ -77,6 +91,23 @@ def _exit_code(run: Callable[[], object]) -> int:
     except DpenetError as error:
         typer.echo(f"dpenet: {error}", err=True)
         return 2 if isinstance(error, UsageError) else 1
+    except OSError as error:
+        about = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"dpenet: {about}{error.strerror or error}", err=True)
+        return 1
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0
+
+
+def _ended(code: int) -> int:
+    """Write what is left for standard output; the exit code, which is not 0 if that fails."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if not code:
+            typer.echo(f"dpenet: standard output: {error.strerror}", err=True)
+        # Otherwise Python would try again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or 1
+    return code

@@ -31,8 +31,23 @@ def lighten_openvino() -> None:
 
 def emit_json(record: Mapping[str, Any]) -> None:
     """Write one JSON line on stdout, of ASCII: file names may be what no encoding has."""
-    sys.stdout.write(json.dumps(record) + "\n")
-    sys.stdout.flush()
+    write_output(f"{json.dumps(record)}\n".encode())
+
+
+def write_output(content: bytes) -> None:
+    """Write to standard output, and not only to its buffer.
+
+    Raises:
+        BrokenPipeError: If nobody reads it any more, which ends the program without a word.
+        DpenetError: If it cannot be written for another reason.
+    """
+    try:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise DpenetError(f"standard output: cannot be written: {error.strerror}") from error
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from dpenet.cli.console import lighten_openvino, say
 from dpenet.cli.pictures import derain_pictures
 from dpenet.cli.records import Record, Tally
 from dpenet.cli.watch import settled
-from dpenet.errors import DpenetError, UsageError
+from dpenet.errors import DpenetError, PictureError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from dpenet.media.jobs import Job
 
@@ -229,14 +229,19 @@ def derain(
         raise UsageError("--watch is for folders, and for patterns in quotes")
     for problem in find_clashes(jobs).values():
         raise UsageError(problem)
-    jobs = clip_jobs(jobs, choices)
     if json and any(job.target is None for job in jobs):
         raise UsageError("--json and the picture cannot both go to standard output: give -o FILE")
     tally = Tally(json=json)
+    many = watch or len(jobs) > 1
+    if not many:
+        jobs = [_fitted(job, choices) for job in jobs]
+    elif dry_run or not watch:
+        jobs = _fit(jobs, {}, choices, tally)
     if dry_run:
         for job in jobs:
             is_skipped = job.is_done and not overwrite
             _report(Record.of(job, "skipped" if is_skipped else "planned"), tally)
+        _end(tally)
         return
     check_writable(job for job in jobs if overwrite or not job.is_done)
 
@@ -264,22 +269,31 @@ def derain(
             at_once=at_once,
             quality=quality,
         )
-        moving = [job for job in pending if job in clips]
-        yield from derain_clips(moving, derainer(), choices, overwrite=overwrite)
+        for job in (job for job in pending if job in clips):
+            try:
+                yield from derain_clips([job], derainer(), choices, overwrite=overwrite)
+            except DpenetError:
+                raise  # it is about all
+            except Exception as error:
+                yield _failed(job, error)
 
     batches: Iterator[list[Job]] = iter([jobs])
     if watch:
         derainer()
         say("Watching; Ctrl-C ends it")
-        batches = (_fit(due, found, choices, tally) for due, found in settled(find))
+        batches = (_fit(due, find_clashes(found), choices, tally) for due, found in settled(find))
     try:
         for batch in batches:
             if pending := batch if overwrite else _without_done(batch, tally):
                 with closing(work(pending)) as records:
                     _count(records, len(pending), tally)
     finally:
-        if watch or len(jobs) > 1:
+        if many:
             say(str(tally))
+    _end(tally)
+
+
+def _end(tally: Tally) -> None:
     if tally.failed:
         raise typer.Exit(1)
 
@@ -287,6 +301,13 @@ def derain(
 def _report(record: Record, tally: Tally) -> None:
     say(str(record))
     tally.add(record)
+
+
+def _failed(job: Job, error: Exception) -> Record:
+    record = Record.of(job, "failed")
+    record.fail(error)
+    say(str(record))
+    return record
 
 
 def _without_done(jobs: Sequence[Job], tally: Tally) -> list[Job]:
@@ -305,26 +326,38 @@ def _without_done(jobs: Sequence[Job], tally: Tally) -> list[Job]:
 def _count(records: Iterator[Record], total: int, tally: Tally) -> None:
     for number, record in enumerate(records, 1):
         tally.add(record)
-        if record.ends_all:
+        if record.ends_all and number < total:
             raise DpenetError(
                 f"nothing more can be written, and {total - number} are left; make room, and the "
                 "same command goes on with them"
             )
 
 
-def _fit(due: Sequence[Job], found: Sequence[Job], choices: ClipChoices, tally: Tally) -> list[Job]:
-    """Of jobs that came up in a watched folder, those that can be."""
-    from dpenet.media.jobs import find_clashes
-
-    clashes = find_clashes(found)
+def _fit(
+    jobs: Sequence[Job], clashes: Mapping[Job, str], choices: ClipChoices, tally: Tally
+) -> list[Job]:
+    """Of several jobs, those that can be done; the others fail alone."""
     fit = []
-    for job in due:
+    for job in jobs:
         try:
             if job in clashes:
                 raise UsageError(clashes[job])
-            fit += clip_jobs([job], choices)
+            fit.append(_fitted(job, choices))
         except DpenetError as error:
-            record = Record.of(job, "failed")
-            record.fail(error)
-            _report(record, tally)
+            tally.add(_failed(job, error))
+    return fit
+
+
+def _fitted(job: Job, choices: ClipChoices) -> Job:
+    """The job as its input wants it.
+
+    Raises:
+        DpenetError: If it cannot be done.
+    """
+    for output in job.outputs:
+        if output.is_dir():
+            raise PictureError(
+                f"{output}: is a folder, which no result replaces; choose another name with -o"
+            )
+    (fit,) = clip_jobs([job], choices)
     return fit

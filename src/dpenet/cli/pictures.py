@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpenet.cli.clips import ClipChoices, derain_pipe, is_piped_clip
-from dpenet.cli.console import Stopwatch, duration, progress, say
+from dpenet.cli.console import Stopwatch, duration, progress, say, write_output
 from dpenet.cli.records import Record
-from dpenet.errors import DpenetError, PictureError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -70,7 +69,7 @@ def announce(jobs: Sequence[Job], derainer: Derainer) -> None:
     sizes = []
     for job in sample:
         if job.source is not None:
-            with suppress(DpenetError):  # reported when its turn comes
+            with suppress(Exception):  # reported when its turn comes
                 pages = find_pages(job.source)
                 sizes.append((read_size(job.source), pages.count if pages else 1))
     share = len(sample) / len(jobs)
@@ -78,7 +77,7 @@ def announce(jobs: Sequence[Job], derainer: Derainer) -> None:
         return
     seconds = 0.0
     for size, count in sizes:
-        with suppress(DpenetError):
+        with suppress(Exception):
             seconds += count * derainer.estimate_seconds(*size) / share
     if seconds > LONG_JOB_SECONDS:
         say(
@@ -102,12 +101,10 @@ def _process(
                 record.height, record.width = _derain(rainy, job, derainer, overwrite, quality)
             for page in job.compare:
                 _compare(rainy, job, page, overwrite)
-    except DpenetError as error:
+    except BrokenPipeError:
+        raise  # nobody reads the output any more
+    except Exception as error:
         record.fail(error)
-    except MemoryError:
-        record.fail(
-            PictureError("there is not the memory for it: try --jobs 1, and a smaller --memory")
-        )
     record.seconds = round(watch.seconds, 3)
     return record
 
@@ -132,8 +129,7 @@ def _derain(
             derainer, rainy, job.target, rain=rain, overwrite=overwrite, quality=quality
         )
     if job.target is None:
-        sys.stdout.buffer.write(derain_content(derainer, rainy, quality=quality))
-        sys.stdout.buffer.flush()
+        write_output(derain_content(derainer, rainy, quality=quality))
         return read_size(rainy)
     picture = at_quality(read_picture(rainy), quality)
     clean = derainer.derain_picture(picture)

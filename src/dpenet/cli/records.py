@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import errno
+import os
+import traceback
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dpenet.cli.console import Stopwatch, duration, emit_json
+from dpenet.errors import DpenetError
 
 if TYPE_CHECKING:
-    from dpenet.errors import DpenetError
     from dpenet.inference.derainer import Derainer
     from dpenet.media.jobs import Job
+
+TRACEBACK = "DPENET_TRACEBACK"
+"""The environment variable that has faults of dpenet shown in full."""
+
+_LONGEST = 200
 
 # After these, whatever comes next would fail as well.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -46,11 +53,28 @@ class Record:
             record.precision, record.device = derainer.precision, derainer.device
         return record
 
-    def fail(self, error: DpenetError) -> None:
+    def fail(self, error: Exception) -> None:
         """Note what went wrong, and whether it would go wrong with all others too."""
-        self.status, self.error = "failed", str(error)
-        cause = error.__cause__
+        self.status, self.error = "failed", self._told(error)
+        cause = error if isinstance(error, OSError) else error.__cause__
         self.ends_all = isinstance(cause, OSError) and cause.errno in _NO_ROOM
+
+    def _told(self, error: Exception) -> str:
+        """One line about an error, foreseen or not."""
+        match error:
+            case DpenetError():
+                return str(error)
+            case MemoryError():
+                return "there is not the memory for it: try --jobs 1, and a smaller --memory"
+            case OSError():
+                return f"{error.filename or self.input}: {error.strerror or error}"
+        if os.environ.get(TRACEBACK):
+            traceback.print_exception(error)
+        what = " ".join(repr(error).split())[:_LONGEST]
+        return (
+            f"a fault of dpenet ({what}): please report it where you have dpenet from, with the "
+            f"file; {TRACEBACK}=1 shows where it is"
+        )
 
     def __str__(self) -> str:
         if self.status == "failed":

@@ -23,7 +23,7 @@ from dpenet.errors import PictureError
 from dpenet.media import vips
 from dpenet.media.directories import tiff_directory
 from dpenet.media.embedding import embed, tiff_ends
-from dpenet.media.files import new_file, refusing_damage, viewed
+from dpenet.media.files import make_folder, new_file, refusing_damage, viewed
 from dpenet.media.formats import Format, format_for, sniff
 from dpenet.media.images import (
     UPRIGHT,
@@ -135,7 +135,7 @@ def _decoded(reader: _Sequential, height: int, folder: Path) -> Iterator[IO[byte
     """A file without a name, with all samples of a picture."""
     with ExitStack() as stack:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
             for first in range(0, height, _CHUNK_ROWS):
                 file.write(reader.read(first, min(height, first + _CHUNK_ROWS)).data)

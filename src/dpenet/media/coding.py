@@ -78,7 +78,7 @@ def _of_jpeg(data: Content, turned: bool) -> Coding | None:
 
     file = BytesIO(data) if isinstance(data, bytes) else data
     file.seek(0)
-    with JpegImageFile(file) as image:  # type: ignore[arg-type]
+    with JpegImageFile(file) as image:
         layers, tables = image.layer, image.quantization
         progressive = "progressive" in image.info
     if len(layers) not in (1, 3):
@@ -98,7 +98,7 @@ def _of_jpeg(data: Content, turned: bool) -> Coding | None:
 def _is_lossless(data: Content) -> bool:
     at = 12
     while at + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, at)
+        name, size = struct.unpack("<4sI", data[at : at + 8])
         if name in (b"VP8 ", b"VP8L"):
             return bool(name == b"VP8L")
         at += 8 + (16 if name == b"ANMF" else size + size % 2)  # into a frame

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from mmap import mmap
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from dpenet.media.view import View
 
 EXIF, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 # Field type: bytes of a value, bytes of the number it is made of.
@@ -16,9 +17,15 @@ _TYPES = {1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (
     8: (2, 2), 9: (4, 4), 10: (8, 4), 11: (4, 4), 12: (8, 8), 13: (4, 4), 16: (8, 8), 17: (8, 8)
 }  # fmt: skip
 
-_MOST_FIELDS = 65535
+# Which tags point at directories, and which do so in those. A damaged file may go round in circles.
+_Pointers = dict[int, "_Pointers"]
+_POINTERS: _Pointers = {EXIF: {INTEROPERABILITY: {}}, GPS: {INTEROPERABILITY: {}}}
 
-Content = bytes | mmap
+_MOST_FIELDS = 65535
+_MOST_BYTES = 1 << 28
+"""Of values together, such as the positions of all tiles of a picture."""
+
+Content = bytes | View
 """A file's content, or a view of it of which only what is needed is read."""
 
 Directory = dict[int, "tuple[int, bytes] | Directory"]
@@ -31,7 +38,7 @@ def tiff_directory(data: Content, page: int = 0) -> Directory:
         form, start = header(data)
         for _ in range(page):
             start = number(data, form, link(data, form, start))
-        return _read(data, form, start, {EXIF, GPS})
+        return _Reader(data, form).read(start, _POINTERS)
     except (struct.error, ValueError):
         return {}
 
@@ -88,44 +95,66 @@ def header(data: Content | bytearray) -> tuple[Form, int]:
 
 def number(data: Content | bytearray, form: Form, at: int) -> int:
     """The position or count that stands at a position."""
-    (value,) = struct.unpack_from(form.order + form.word, data, at)
+    (value,) = _unpacked(form.order + form.word, data, at)
     return int(value)
+
+
+def _unpacked(kind: str, data: Content | bytearray, at: int) -> tuple[Any, ...]:
+    return struct.unpack(kind, data[at : at + struct.calcsize(kind)])
 
 
 def fields(data: Content | bytearray, form: Form, start: int) -> Iterator[tuple[int, int]]:
     """Tag and position of each field of the directory at ``start``."""
-    (count,) = struct.unpack_from(form.order + form.counts, data, start)
+    (count,) = _unpacked(form.order + form.counts, data, start)
     if count > _MOST_FIELDS:
         raise ValueError(f"a directory of {count} fields")
     start += struct.calcsize(form.counts)
     for at in range(start, start + form.field * count, form.field):
-        (tag,) = struct.unpack_from(form.order + "H", data, at)
+        (tag,) = _unpacked(form.order + "H", data, at)
         yield tag, at
 
 
 def link(data: Content | bytearray, form: Form, start: int) -> int:
     """Where the directory at ``start`` has the position of the next one."""
-    (count,) = struct.unpack_from(form.order + form.counts, data, start)
+    (count,) = _unpacked(form.order + form.counts, data, start)
     return start + struct.calcsize(form.counts) + form.field * int(count)
 
 
-def _read(data: Content, form: Form, start: int, pointers: set[int]) -> Directory:
-    directory: Directory = {}
-    for tag, at in fields(data, form, start):
-        kind, count = struct.unpack_from(form.order + "H" + form.word, data, at + 2)
-        at += form.value
-        if tag in pointers:
-            # A BigTIFF may have this in 4 bytes too.
-            short = form._replace(word="I") if kind in (4, 13) else form
-            directory[tag] = _read(data, form, number(data, short, at), {INTEROPERABILITY})
-        elif kind in _TYPES:
-            size, unit = _TYPES[kind]
-            inline = size * count <= struct.calcsize(form.word)
-            where = at if inline else number(data, form, at)
-            value = data[where : where + size * count]
-            if len(value) == size * count:
-                directory[tag] = (kind, _swapped(value, unit) if form.order == ">" else value)
-    return directory
+class _Reader:
+    """Reads directories, whose values may share bytes, but are not much longer than their file."""
+
+    def __init__(self, data: Content, form: Form) -> None:
+        self._data, self._form = data, form
+        self._left = min(4 * len(data), _MOST_BYTES)
+
+    def read(self, start: int, pointers: _Pointers) -> Directory:
+        """The directory at a position, with those that it points at; a tag counts once."""
+        data, form = self._data, self._form
+        directory: Directory = {}
+        for tag, at in fields(data, form, start):
+            if tag in directory:
+                continue
+            kind, count = _unpacked(form.order + "H" + form.word, data, at + 2)
+            at += form.value
+            if tag in pointers:
+                # A BigTIFF may have this in 4 bytes too.
+                short = form._replace(word="I") if kind in (4, 13) else form
+                directory[tag] = self.read(number(data, short, at), pointers[tag])
+            elif kind in _TYPES:
+                size, unit = _TYPES[kind]
+                inline = size * count <= struct.calcsize(form.word)
+                where = at if inline else number(data, form, at)
+                value = self._value(where, size * count)
+                if len(value) == size * count:
+                    directory[tag] = (kind, _swapped(value, unit) if form.order == ">" else value)
+        return directory
+
+    def _value(self, at: int, size: int) -> bytes:
+        value = self._data[at : at + size]
+        self._left -= len(value)
+        if self._left < 0:
+            raise ValueError("the values are longer than the file")
+        return value
 
 
 def _swapped(value: bytes, unit: int) -> bytes:
@@ -136,7 +165,7 @@ def _swapped(value: bytes, unit: int) -> bytes:
 
 def pack(directory: Directory, form: Form, at: int) -> bytes:
     """A little-endian directory for the file position ``at``, followed by its longer values."""
-    entries, values = b"", b""
+    entries, values = bytearray(), bytearray()  # of bytes, each += would copy all
     word = struct.calcsize(form.word)
     base = at + struct.calcsize(form.counts) + form.field * len(directory) + word
     for tag, field in sorted(directory.items()):
@@ -152,4 +181,4 @@ def pack(directory: Directory, form: Form, at: int) -> bytes:
                 values += value
         values += b"\0" * (len(values) % 2)
         entries += struct.pack("<HH" + form.word, tag, kind, count) + inline
-    return struct.pack("<" + form.counts, len(directory)) + entries + b"\0" * word + values
+    return struct.pack("<" + form.counts, len(directory)) + bytes(entries + bytes(word) + values)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack, contextmanager
-from mmap import ACCESS_READ, mmap
+import stat
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpenet.atomic import atomic_path
 from dpenet.errors import DpenetError, PictureError
 from dpenet.media import vips
+from dpenet.media.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,16 +25,29 @@ def new_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         PictureError: If the file exists, or what is raised inside says that it cannot be written.
     """
+    if path.is_dir():
+        raise PictureError(f"{path}: is a folder, which no result replaces; choose another name")
     if path.exists() and not overwrite:
         raise PictureError(f"{path}: exists already; allow overwriting or choose another name")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with atomic_path(path) as temporary:
             yield temporary
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from error
     except OSError as error:
         raise PictureError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with those above that are missing; `Path.mkdir` goes no deeper than 1,000.
+
+    Raises:
+        OSError: As the file system has it.
+    """
+    for folder in reversed([path, *path.parents]):
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)
 
 
 def load(source: Path | bytes) -> tuple[str, bytes]:
@@ -47,7 +60,7 @@ def load(source: Path | bytes) -> tuple[str, bytes]:
         name, data = "the picture", source
     else:
         name = str(source)
-        with _refusing_absence(name):
+        with _refusing_absence(source):
             data = source.read_bytes()
     if not data:
         raise PictureError(f"{name}: is empty (zero bytes)")
@@ -65,23 +78,25 @@ def viewed(source: Path | bytes) -> Iterator[tuple[str, Content]]:
         yield load(source)
         return
     name = str(source)
-    with ExitStack() as stack:
-        with _refusing_absence(name):
-            file = stack.enter_context(source.open("rb"))
-            if not os.fstat(file.fileno()).st_size:
-                raise PictureError(f"{name}: is empty (zero bytes)")
-            view = stack.enter_context(mmap(file.fileno(), 0, access=ACCESS_READ))
+    with _refusing_absence(source):
+        view = View(source)
+    with view:
+        if not len(view):
+            raise PictureError(f"{name}: is empty (zero bytes)")
         yield name, view
 
 
 @contextmanager
-def _refusing_absence(name: str) -> Iterator[None]:
+def _refusing_absence(source: Path) -> Iterator[None]:
+    """Refuse in a sentence what cannot be read, and what could take for ever: a pipe, a device."""
     try:
+        mode = source.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+            raise PictureError(f"{source}: is {kind}, not a picture")
         yield
-    except IsADirectoryError:
-        raise PictureError(f"{name}: is a folder, not a picture") from None
     except OSError as error:
-        raise PictureError(f"{name}: cannot be read: {error.strerror or error}") from error
+        raise PictureError(f"{source}: cannot be read: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from mmap import mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dpenet.errors import PictureError
+from dpenet.media.directories import Content
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,15 @@ _SIGNATURES = (
 _BRANDS = {"avif": {b"avif", b"avis"}, "heic": {b"heic", b"heix", b"heim", b"heis", b"hevc"}}
 
 
-def sniff(data: bytes | mmap) -> str | None:
+def sniff(data: Content) -> str | None:
     """The format that the first bytes of a file tell, or None if it is not one of the usual."""
+    head = data[:256]
     for name, signature in _SIGNATURES:
-        if re.match(signature, data, re.DOTALL):
+        if re.match(signature, head, re.DOTALL):
             return name
-    if data[4:8] == b"ftyp":
-        size = min(int.from_bytes(data[:4], "big"), 256)
-        brands = {bytes(data[at : at + 4]) for at in range(8, size, 4)}
+    if head[4:8] == b"ftyp":
+        size = min(int.from_bytes(head[:4], "big"), len(head))
+        brands = {head[at : at + 4] for at in range(8, size, 4)}
         for name, known in _BRANDS.items():
             if brands & known:
                 return name

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +102,7 @@ def decode(
     if kind in ("ppm", "pfm"):
         size, read = _MAPS[kind]
         _check_size(name, *size(data))
-        return check_floats(name, Picture(read(bytes(data)), format=kind))
+        return check_floats(name, Picture(read(data[:]), format=kind))
     directory = tiff_directory(data, page or 0) if kind == "tiff" else {}
     if is_for_pillow(kind, directory):
         opened = plain.open_with_pillow(source)
@@ -164,6 +164,70 @@ def check_floats(name: str, picture: Picture) -> Picture:
     return picture
 
 
+class Shape(NamedTuple):
+    """What a picture will be once it is decoded.
+
+    Attributes:
+        height: In pixels, upright.
+        width: In pixels, upright.
+        channels: At most, alpha included.
+        dtype: Of its samples, or a larger one.
+    """
+
+    height: int
+    width: int
+    channels: int
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its samples."""
+        return self.height * self.width * self.channels * self.dtype.itemsize
+
+
+def read_shape(source: Path | bytes, page: int | None = None) -> Shape:
+    """The shape of a picture as ``read_picture`` would give it, from its header alone.
+
+    Args:
+        source: A file, or the content of one.
+        page: Which page of a TIFF; by default the first.
+
+    Raises:
+        PictureError: As ``read_picture``, except for damage further on.
+        MissingExtraError: As ``read_picture``.
+    """
+    with viewed(source) as (name, data), refusing_damage(name, kind := sniff(data) or "other"):
+        if kind in _MAPS:
+            height, width = _MAPS[kind][0](data)
+            channels = 3 if data[1:2] in (b"6", b"F") else 1
+            # Told by its length: a whole file of 16 bits is longer than that.
+            deep = len(data) > 2 * height * width * channels
+            samples = "float32" if kind == "pfm" else "uint16" if deep else "uint8"
+        elif is_for_pillow(kind, tiff_directory(data, page or 0)):
+            with plain.open_with_pillow(source) as opened:
+                opened.seek(page or 0)
+                height, width, mode = opened.height, opened.width, opened.mode
+            samples = _PILLOW_SAMPLES.get(mode.partition(";")[0], "uint8")
+            channels = 1 if mode in ("1", "L") or samples != "uint8" else 4
+        elif kind == "heic":
+            photo = heif.open_heic(source)
+            (width, height), mode = photo.size, photo.mode
+            channels = len(mode.partition(";")[0])
+            samples = "uint16" if ";" in mode else "uint8"
+        else:
+            image = vips.open_image(kind, source, **({} if page is None else {"page": page}))
+            height, width, channels = image.height, image.width, image.bands
+            samples = _VIPS_SAMPLES.get(image.format, "float64")
+            if vips.orientation(image) > 4:
+                height, width = width, height
+    _check_size(name, height, width)
+    return Shape(height, width, channels, np.dtype(samples))
+
+
+_PILLOW_SAMPLES = {"I": "uint32", "F": "float32"}
+_VIPS_SAMPLES = {"uchar": "uint8", "ushort": "uint16", "short": "uint16", "float": "float32"}
+
+
 def read_size(source: Path | bytes) -> tuple[int, int]:
     """Height and width of a picture as ``read_picture`` would give it, from its header alone.
 
@@ -173,20 +237,7 @@ def read_size(source: Path | bytes) -> tuple[int, int]:
         PictureError: As ``read_picture``, except for damage further on.
         MissingExtraError: As ``read_picture``.
     """
-    with viewed(source) as (name, data), refusing_damage(name, kind := sniff(data) or "other"):
-        if kind in _MAPS:
-            height, width = _MAPS[kind][0](data)
-        elif is_for_pillow(kind, tiff_directory(data)):
-            with plain.open_with_pillow(source) as opened:
-                height, width = opened.height, opened.width
-        elif kind == "heic":
-            width, height = heif.open_heic(source).size
-        else:
-            image = vips.open_image(kind, source)
-            height, width = image.height, image.width
-            if vips.orientation(image) > 4:
-                height, width = width, height
-    _check_size(name, height, width)
+    height, width, _, _ = read_shape(source)
     return height, width
 
 

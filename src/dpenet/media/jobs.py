@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from glob import has_magic
-from itertools import takewhile
 from pathlib import Path
 
 from dpenet.errors import PictureError, UsageError
 from dpenet.media.containers import SUFFIXES, is_clip
-from dpenet.media.formats import READ, WRITTEN, format_for, written_suffix
+from dpenet.media.formats import READ, WRITTEN, format_for
+from dpenet.media.naming import named
+from dpenet.media.search import Found, in_folder, in_pattern
 
 RESULT, RAIN = ".derained", ".rain"
 """What stands before the suffix of a result, and of the layer of rain taken from it."""
@@ -46,15 +46,7 @@ class Job:
     @property
     def is_done(self) -> bool:
         """Whether result and comparisons exist. The rain does then: it is written before them."""
-        return self.target is not None and all(p.exists() for p in (self.target, *self.compare))
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A picture, and its place below the folder or pattern that led to it."""
-
-    path: Path
-    place: Path
+        return self.target is not None and all(p.is_file() for p in (self.target, *self.compare))
 
 
 def plan_jobs(
@@ -67,11 +59,12 @@ def plan_jobs(
     compare: Sequence[str] = (),
     watched: bool = False,
 ) -> list[Job]:
-    """Decide for each picture where its result goes. No picture is read, nothing is written.
+    """Decide for each picture where its result goes. No more than the head of each file is read.
 
     Folders and patterns give the pictures in them in natural order, without hidden files, earlier
     results, and what lies in the output folder. Links to pictures are followed; those to folders
-    only where they are named, so that no loop is walked. Formats that are only read become PNG.
+    only where they are named, so that no loop is walked. A suffix that does not fit a content gives
+    way to one that does; formats that are only read become PNG, HEIC becomes JPEG.
 
     Args:
         inputs: Files, folders, patterns (``"*.jpg"``, ``"photos/**/*.png"``), or ``-`` alone for
@@ -111,9 +104,9 @@ def plan_jobs(
         if piped:
             raise UsageError(f"a picture from standard input has no name to keep; give a file, "
                              f"not the folder {folder}")  # fmt: skip
-        targets: list[Path | None] = [folder / _written(one.place) for one in found]
+        targets: list[Path | None] = [folder / named(one.place, one.path) for one in found]
     elif out is None:
-        targets = [_marked(_written(one.path), suffix) for one in found]
+        targets = [_marked(named(one.path, one.path), suffix) for one in found]
     else:
         if not single:
             many = f"there are {len(found)}" if len(found) > 1 else "there may be many"
@@ -123,7 +116,7 @@ def plan_jobs(
     jobs = []
     for source, target in zip(sources, targets, strict=True):
         # What goes with a result beside its source is named after the source.
-        origin = _written(source) if out is None and source else target
+        origin = named(source, source) if out is None and source else target
         rain = _beside(origin, RAIN) if save_rain else None
         pages = tuple(_beside(origin, COMPARE, suffix) for suffix in compare)
         jobs.append(Job(source, target, rain, pages))
@@ -192,18 +185,20 @@ def _real_paths() -> Callable[[Path], str]:
 
 def _find(
     inputs: Sequence[str], suffix: str, recursive: bool, watched: bool, out: str | None
-) -> list[_Found]:
-    found: dict[Path, _Found] = {}
+) -> list[Found]:
+    found: dict[Path, Found] = {}
     missing = []
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            root, pictures = path, _in_folder(path, recursive)
+            root, pictures = path, in_folder(path, recursive)
         elif path.exists():
-            found.setdefault(path.absolute(), _Found(path, Path(path.name)))
+            if not path.is_file():
+                raise UsageError(f"{text}: is neither a file nor a folder; give a pipe as -")
+            found.setdefault(path.absolute(), Found(path, Path(path.name)))
             continue
         elif has_magic(text):
-            root, pictures = _in_pattern(path)
+            root, pictures = in_pattern(path)
         else:
             missing.append(text)
             continue
@@ -221,30 +216,6 @@ def _find(
     return [one for one in found.values() if not _origins(one.path, suffix) & known]
 
 
-def _in_folder(folder: Path, recursive: bool) -> list[_Found]:
-    def refuse(error: OSError) -> None:
-        raise error
-
-    found = []
-    for root, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(folders, key=_natural) if recursive else []
-        paths = [Path(root, name) for name in sorted(files, key=_natural)]
-        found += [_Found(path, path.relative_to(folder)) for path in paths]
-    return found
-
-
-def _in_pattern(pattern: Path) -> tuple[Path, list[_Found]]:
-    """The folder that a pattern starts from, and the files that it matches."""
-    fixed = Path(*takewhile(lambda part: not has_magic(part), pattern.parts))
-    try:
-        # Unlike that of `glob`, this ** does not follow links into a loop.
-        matches = [str(path) for path in fixed.glob(str(pattern.relative_to(fixed)))]
-    except ValueError as error:
-        raise UsageError(f"{pattern}: {error}") from error
-    paths = map(Path, sorted(matches, key=_natural))
-    return fixed, [_Found(path, path.relative_to(fixed)) for path in paths if path.is_file()]
-
-
 def _inner(root: Path, out: str | None) -> tuple[str, ...]:
     """The way from a folder to an output folder below it; nothing if it lies elsewhere."""
     real = Path(os.path.realpath(root))
@@ -252,7 +223,7 @@ def _inner(root: Path, out: str | None) -> tuple[str, ...]:
     return output.relative_to(real).parts if real in output.parents else ()
 
 
-def _is_left_out(one: _Found, suffix: str, inner: tuple[str, ...]) -> bool:
+def _is_left_out(one: Found, suffix: str, inner: tuple[str, ...]) -> bool:
     """Whether a search passes over a file: no picture, hidden, a result, or in the output."""
     kind = one.path.suffix.lower()
     wanted = kind in READ or (kind in SUFFIXES and is_clip(one.path))
@@ -270,12 +241,6 @@ def _origins(path: Path, suffix: str) -> set[tuple[Path, str]]:
     return {(path.parent, path.stem.removesuffix(mark)) for mark in marks}
 
 
-def _natural(name: str) -> list[str | int]:
-    """A sort key that counts: ``im2`` before ``im10``."""
-    parts = re.split(r"(\d+)", name)
-    return [int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)] + [name]
-
-
 def _folder(out: str, single: bool) -> Path | None:
     """The folder that ``out`` names, or None if it is one file or standard output."""
     path = Path(out)
@@ -289,14 +254,6 @@ def _folder(out: str, single: bool) -> Path | None:
         except PictureError as error:
             raise UsageError(f"{error}, or end a folder's name with {os.sep}") from None
     return path
-
-
-def _written(path: Path) -> Path:
-    """The path with a suffix that can be written."""
-    if path.suffix.lower() in WRITTEN.keys() | SUFFIXES:
-        return path
-    stem = path.stem if path.suffix.lower() in READ else path.name
-    return path.with_name(stem + written_suffix(path.suffix.lower()))
 
 
 def _marked(path: Path, mark: str) -> Path:

@@ -117,10 +117,11 @@ def upright(exif: bytes, height: int, width: int) -> tuple[bytes | None, Thumbna
         if form.big:  # no EXIF block is
             return None, None
         order = form.order
+        inner_start: int | None = None
         for tag, at in directories.fields(data, form, start):
             if tag == _ORIENTATION:
                 struct.pack_into(order + "HIHH", data, at + 2, 3, 1, 1, 0)
-            elif tag == EXIF:
+            elif tag == EXIF and inner_start is None:  # which a damaged block repeats
                 inner_start = directories.number(data, form, at + 8)
                 for inner, inner_at in directories.fields(data, form, inner_start):
                     if inner in (_PIXEL_WIDTH, _PIXEL_HEIGHT):

@@ -41,7 +41,7 @@ def with_named_colours(name: str, kind: str, data: Content, info: Metadata) -> M
 def _named(kind: str, data: Content) -> tuple[int, int] | None:
     """Primaries and transfer function."""
     if kind in ("avif", "heic") and (at := data.find(b"colrnclx", 0, _HEADERS)) >= 0:
-        return struct.unpack_from(">HH", data, at + 8)
+        return struct.unpack(">HH", data[at + 8 : at + 12])
     if kind == "png" and (at := data.find(b"cICP", 0, data.find(b"IDAT", 0, _HEADERS))) >= 0:
         return data[at + 4], data[at + 5]
     return None

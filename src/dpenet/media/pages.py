@@ -30,6 +30,7 @@ from dpenet.media.images import (
 from dpenet.media.plain import Samples
 
 _STRIPS, _STRIP_SIZES = 0x0111, 0x0117
+_MOST_BLOCKS = 1 << 20  # of a GIF, which has 255 bytes in each
 _LARGEST_CLASSIC = 2**32 - 2**26
 
 
@@ -83,7 +84,7 @@ def find_pages(source: Path | bytes) -> Pages | None:
         with refusing_damage(name, kind):
             image = vips.open_image(kind, source)
             count = vips.count_pages(kind, image, data)
-            if kind == "gif" and not data[-16:].rstrip(b"\0\r\n ").endswith(b";"):
+            if kind == "gif" and not _has_end(data):
                 raise ValueError("its end is missing")  # libvips takes the frames that are there
             if count == 1:
                 return None
@@ -103,6 +104,26 @@ def find_pages(source: Path | bytes) -> Pages | None:
             delays = tuple(image.get("delay")) if image.get_typeof("delay") else ()
             delays = (delays + (100,) * count)[:count]
             return Pages(source, kind, count, height, width, delays, loop)
+
+
+def _has_end(gif: Content) -> bool:
+    """Whether a GIF is whole: it ends as it should, or its blocks do and something follows."""
+    if gif[-16:].rstrip(b"\0\r\n ").endswith(b";"):
+        return True
+    at = 13 + _table_bytes(gif[10:11])
+    blocks = 0
+    while (kind := gif[at : at + 1]) in (b"!", b","):
+        at += 2 if kind == b"!" else 11 + _table_bytes(gif[at + 9 : at + 10])
+        while (length := gif[at : at + 1].rstrip(b"\0")) and blocks < _MOST_BLOCKS:
+            at += 1 + length[0]
+            blocks += 1
+        at += 1
+    return kind == b";"
+
+
+def _table_bytes(flags: bytes) -> int:
+    """Length of a table of colours, by the byte of flags that announces it."""
+    return 3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0
 
 
 _SEVERAL = tuple(name for name, format_ in FORMATS.items() if format_.pages)

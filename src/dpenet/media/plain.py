@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import threading
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +27,8 @@ Samples = NDArray[np.uint8 | np.uint16 | np.float32]
 _ICC_SEGMENT = 65519
 # Not all that Pillow knows: some of its readers start other programs.
 _PILLOW_FORMATS = ("BMP", "DIB", "JPEG2000", "PPM", "TGA", "PCX", "QOI", "SGI", "ICO", "TIFF")
+_PILLOW_LIMIT = threading.Lock()
+_HEADER = 1 << 16  # bytes that a portable map has before its pixels, at most
 _MAP = re.compile(rb"P([56])" + rb"(?:\s|#[^\n]*\n)+(\d{1,9})" * 3 + rb"\s")
 
 # The sign of the last number is the order of bytes.
@@ -41,7 +44,7 @@ class _MapHeader(NamedTuple):
 
 
 def _parse_map_header(data: Content) -> _MapHeader:
-    match = _MAP.match(data)
+    match = _MAP.match(data[:_HEADER])
     if match is None or not 0 < int(match[4]) < 65536:
         raise ValueError("the header is damaged")
     channels = 3 if match[1] == b"6" else 1
@@ -124,7 +127,7 @@ def write_float_map(pixels: NDArray[np.float32]) -> bytes:
 
 
 def _parse_float_map_header(data: Content) -> re.Match[bytes]:
-    match = _FLOAT_MAP.match(data)
+    match = _FLOAT_MAP.match(data[:_HEADER])
     if match is None or not float(match[4]):
         raise ValueError("the header is damaged")
     return match
@@ -233,16 +236,20 @@ def thumbnail(pixels: NDArray[np.uint8], room: int) -> bytes | None:
 
 
 def open_with_pillow(source: Path | bytes) -> Image:
-    """Open a picture without decoding it.
+    """Open a picture without decoding it; its size is the caller's to judge, not Pillow's.
 
     Raises:
         PIL.UnidentifiedImageError: If it is none of the formats that Pillow is asked for.
-        PIL.Image.DecompressionBombError: If it is too large for Pillow.
     """
     from PIL import Image
 
     file = BytesIO(source) if isinstance(source, bytes) else source
-    return Image.open(file, formats=_PILLOW_FORMATS)
+    with _PILLOW_LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=_PILLOW_FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def decode_with_pillow(image: Image) -> tuple[Samples, Metadata]:

@@ -42,6 +42,7 @@ _KEEP_EXIF = 0x01
 # libvips's own names of formats.
 _LOADERS = {"avif": "heif", "heic": "heif"}
 _SAVERS = {"avif": "heif"}
+_MAPPED = ("jpeg", "gif", "webp")
 
 
 def open_image(kind: str, source: bytes | Path, **which: int) -> Any:
@@ -56,7 +57,7 @@ def open_image(kind: str, source: bytes | Path, **which: int) -> Any:
 
     options = {"access": "sequential", "fail_on": "error", **which}
     loader = f"{_LOADERS.get(kind, kind)}load"
-    if isinstance(source, Path) and kind == "jpeg":
+    if isinstance(source, Path) and kind in _MAPPED:
         return pyvips.Image.new_from_source(_unmapped(source), "", **options)
     if isinstance(source, Path):
         # libvips remembers files by name, which need not be Unicode: it must look again.
@@ -67,7 +68,7 @@ def open_image(kind: str, source: bytes | Path, **which: int) -> Any:
 def _unmapped(path: Path) -> Any:
     """A file that libvips reads piece by piece.
 
-    It would map a JPEG into memory, and a file that somebody cuts short meanwhile would end the
+    It would map some into memory, and a file that somebody cuts short meanwhile would end the
     process.
     """
     import pyvips
