@@ -27,6 +27,7 @@ from benchmarks.speed_tables import (
     speed_table,
     start_sentence,
 )
+from benchmarks.video_tables import video_table
 
 from dpenet.metrics import DEFAULT_PROTOCOL
 from dpenet.zoo import get_card, list_models, load_weights
@@ -212,6 +213,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "start": start_sentence,
     "training": training_table,
     "unseen": unseen_table,
+    "video": video_table,
 }
 
 

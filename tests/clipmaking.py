@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +36,8 @@ def make_clip(
     container: dict[str, str] | None = None,
 ) -> Path:
     """Encode a clip; ``stamps`` in ``time_base`` make its frame rate vary."""
-    with av.open(str(path), "w", container_options=container) as out:
+    kind = "yuv4mpegpipe" if path.suffix == ".y4m" else None
+    with av.open(str(path), "w", format=kind, container_options=container) as out:
         video: Any = out.add_stream(codec, rate=RATE, options=options or {})
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, pixel_format
         video.codec_context.time_base = time_base
@@ -105,3 +107,36 @@ def planes(frame: av.VideoFrame) -> list[bytes]:
         packed = 3 if len(frame.planes) == 1 and frame.format.is_rgb else 1
         out.append(rows[:, : plane.width * sample * packed].tobytes())
     return out
+
+
+def copy_clip(source: Path, target: Path, change: Callable[[av.Packet[Any]], None]) -> Path:
+    """Copy a clip packet by packet, each changed."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as out:
+        streams: dict[int, Any] = {
+            stream.index: out.add_stream_from_template(stream, opaque=True)
+            for stream in given.streams
+        }
+        for packet in given.demux():
+            if packet.size:
+                change(packet)
+                packet.stream = streams[packet.stream.index]
+                out.mux(packet)
+    return target
+
+
+def without_stamps(source: Path, numbers: set[int]) -> Path:
+    """A transport stream whose frames of these numbers, as they are decoded, lack timestamps."""
+    data = bytearray(source.read_bytes())
+    number = 0
+    for at in range(0, len(data), 188):
+        begins, adapted = data[at + 1] & 0x40, data[at + 3] & 0x20
+        head = at + 4 + (1 + data[at + 4] if adapted else 0)
+        if begins and data[head : head + 3] == b"\0\0\1" and 0xE0 <= data[head + 3] <= 0xEF:
+            if number in numbers:
+                data[head + 7] = 0  # neither PTS nor DTS
+                stuffed = range(head + 9, head + 9 + data[head + 8])
+                data[stuffed.start : stuffed.stop] = b"\xff" * len(stuffed)
+            number += 1
+    target = source.with_stem("unstamped")
+    target.write_bytes(data)
+    return target

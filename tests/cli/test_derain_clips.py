@@ -8,6 +8,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,68 @@ def test_frames_can_be_steadied(derain: Derain, tmp_path: Path, model: Path) -> 
     single, steadied = contents(tmp_path / "one.mkv"), contents(tmp_path / "steady.mkv")
     assert steadied.times == single.times and steadied.frames != single.frames
     assert derain(clip, "-m", model, "--temporal", "--strength", 0.5).returncode == 2
+
+
+@pytest.mark.parametrize("lost", [1, WIDTH * HEIGHT, 3 * WIDTH * HEIGHT - 1])
+def test_a_pipe_cut_short_is_told(derain: Derain, model: Path, lost: int) -> None:
+    for data, more in (
+        (y4m(3), ()),
+        (b"".join(picture(number).tobytes() for number in range(3)), ("--raw", "96x64")),
+    ):
+        done = derain("-", "-m", model, "--strength", 0, *more, stdin=data[:-lost])
+        assert done.returncode == 0
+        assert b"1 frames were damaged or cut short" in done.stderr
+        assert data.startswith(done.stdout)
+        assert len(data) - len(done.stdout) in (3 * WIDTH * HEIGHT, 3 * WIDTH * HEIGHT + 6)
+        whole = derain("-", "-m", model, "--strength", 0, *more, stdin=data)
+        assert whole.stdout == data and b"cut short" not in whole.stderr
+
+
+def test_a_pipe_that_trickles_is_known(tmp_path: Path, model: Path) -> None:
+    clip = make_clip(tmp_path / "a.ts", frames=3).read_bytes()
+    still = io.BytesIO()
+    Image.fromarray(picture(0)).save(still, "PNG")
+    for data, begin in ((clip, b"YUV4MPEG2"), (still.getvalue(), b"\x89PNG")):
+        command = [sys.executable, "-m", "dpenet", "derain", "-", "-o", "-", "-m", str(model)]
+        if data is clip:
+            command = [part for part in command if part != "-o"][:-3] + command[-2:]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None and process.stdout is not None
+            for piece in (data[:7], data[7:200]):
+                process.stdin.write(piece)
+                process.stdin.flush()
+                time.sleep(0.2)
+            out, _ = process.communicate(data[200:])
+        assert process.returncode == 0
+        assert out.startswith(begin)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--codec", "av1"), ("--crf", 3), ("--start", 0), ("--end", 1), "--deinterlace", "--resume"],
+)
+def test_a_pipe_takes_no_options_of_files(derain: Derain, model: Path, option: Any) -> None:
+    given = option if isinstance(option, tuple) else (option,)
+    done = derain("-", "-m", model, *given, stdin=y4m(1))
+    assert done.returncode != 0 and done.stdout == b""
+    assert f"{given[0]} is for clips in files" in done.stderr.decode()
+
+
+def test_resuming_says_what_was_there(derain: Derain, tmp_path: Path, model: Path) -> None:
+    clip = make_clip(tmp_path / "a.mp4", frames=3)
+    assert b"nothing to resume" in derain(clip, "-m", model, "--resume").stderr
+
+
+def test_times_that_are_none_are_refused(derain: Derain, tmp_path: Path, model: Path) -> None:
+    clip = make_clip(tmp_path / "a.mp4", frames=3)
+    for time_ in ("nan", "inf"):
+        done = derain(clip, "-m", model, "--start", time_)
+        assert done.returncode == 2 and b"--start takes seconds" in done.stderr
+
+
+def test_hdr_is_told(derain: Derain, tmp_path: Path, model: Path) -> None:
+    clip = make_clip(tmp_path / "a.mkv", "ffv1", frames=2, colour={"color_trc": 16})
+    assert b"is HDR (PQ)" in derain(clip, "-m", model).stderr
 
 
 def test_a_damaged_pipe_is_one_line(derain: Derain, model: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.clipmaking import HEIGHT, RATE, WIDTH, contents, make_clip, picture
 
-from dpenet.errors import PictureError, UsageError
+from dpenet.errors import DpenetError, PictureError, UsageError
 from dpenet.inference.clips import (
     ClipOptions,
     Outcome,
@@ -27,6 +28,7 @@ from dpenet.inference.clips import (
     preview,
 )
 from dpenet.inference.derainer import Derainer
+from dpenet.inference.pipeline import Room
 from dpenet.media import video
 from dpenet.media.colour import Colours
 
@@ -37,12 +39,14 @@ USUAL = ClipOptions()
 class Stub:
     """Does to frames what it is told to, in place of a network."""
 
-    options = SimpleNamespace(threads=2)
+    options = SimpleNamespace(threads=2, stage=2, strength=1.0)
+    working_memory = 1 << 30
     precision, device = "fp32", "cpu"
     weights = SimpleNamespace(state={}, name="stub")
 
     def __init__(self, change: Callable[[Pixels], Pixels] = lambda rgb: rgb) -> None:
         self.derain_pixels = change
+        self.room = Room()
 
 
 def run(
@@ -389,6 +393,87 @@ def test_nothing_is_taken_over_from_other_options(tmp_path: Path, short_segments
     assert kept
     outcome = run(source, tmp_path / "b.mp4", ClipOptions(quality=30), resume=True)
     assert outcome.resumed == 0
+
+
+def test_resuming_minds_what_changes_a_frame_alone(
+    tmp_path: Path, short_segments: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=60, options={"g": "12"})
+    target = tmp_path / "b.mp4"
+
+    def resumed(**options: Any) -> list[int]:
+        changed = SimpleNamespace(**vars(Stub.options) | options)
+        monkeypatch.setattr(Stub, "options", changed)
+        numbers = iter(range(100))
+        found: list[int] = []
+
+        def change(rgb: Pixels) -> Pixels:
+            if next(numbers) == 30:
+                raise Interrupt
+            return rgb
+
+        with pytest.raises(Interrupt):
+            run(source, target, change=change, resume=True, found=found.append)
+        return found
+
+    assert resumed() == [0]
+    assert resumed(threads=1, tile=64, memory=10**9)[0] >= 12
+    assert resumed(strength=0.5) == [0]
+    assert run(source, target, resume=True).resumed >= 12
+
+
+def test_parts_stay_only_where_they_are_of_use(tmp_path: Path, short_segments: None) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=60, options={"g": "12"})
+
+    def failing(at: int, error: Exception) -> Callable[[Pixels], Pixels]:
+        numbers = iter(range(100))
+
+        def change(rgb: Pixels) -> Pixels:
+            if next(numbers) == at:
+                raise error
+            return rgb
+
+        return change
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for at, error, kept in (
+        (3, full, False),
+        (50, full, True),
+        (50, UsageError("more --memory"), True),
+        (50, PictureError("its picture changes"), False),
+    ):
+        with pytest.raises(PictureError if at == 50 else DpenetError) as failure:
+            run(source, tmp_path / "b.mp4", change=failing(at, error))
+        assert ("--resume" in str(failure.value)) == kept
+        assert (tmp_path / ".b.mp4.parts").exists() == kept
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_memory_bounds_the_frames_in_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_clip(tmp_path / "a.mkv", "ffv1", frames=30)
+    frame = WIDTH * HEIGHT * 9
+    for memory, most in ((1 << 30, 6 * frame), (16 * frame, 4 * frame), (0, frame)):
+        monkeypatch.setattr(Stub, "working_memory", memory)
+        derainer = Stub()
+        taken: list[int] = []
+
+        def change(rgb: Pixels, taken: list[int] = taken, room: Room = derainer.room) -> Pixels:
+            taken.append(room.taken)
+            return rgb
+
+        derainer.derain_pixels = change
+        clip = look_at(source, USUAL)
+        derain_clip(cast(Derainer, derainer), clip, tmp_path / "b.mkv", overwrite=True)
+        assert set(taken) == {most}
+        assert derainer.room.taken == 0
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0])
+def test_start_and_end_are_times(seconds: float) -> None:
+    with pytest.raises(UsageError, match="--start takes seconds"):
+        ClipOptions(start=seconds)
+    with pytest.raises(UsageError, match="--end takes seconds"):
+        ClipOptions(end=seconds)
 
 
 class Delay:

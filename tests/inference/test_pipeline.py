@@ -171,6 +171,31 @@ def test_room_is_shared_up_to_the_limit_and_one_always_fits() -> None:
     assert room.taken == 0
 
 
+def test_who_waits_for_room_in_vain_is_stopped() -> None:
+    room, stop = Room(), threading.Event()
+    waits, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with stoppable(stop):
+            waits.set()
+            try:
+                with room.take(6, 10):
+                    raise AssertionError("there was no room")
+            except Stopped:
+                ended.set()
+
+    thread = threading.Thread(target=work)
+    with room.take(5, 10):
+        thread.start()
+        assert waits.wait(30)
+        assert not ended.wait(0.3)
+        stop.set()
+        assert ended.wait(30)
+        assert room.taken == 5
+    thread.join(30)
+    assert room.taken == 0
+
+
 def test_a_thread_of_ones_own_is_stopped_as_a_worker_is() -> None:
     stop = threading.Event()
     with stoppable(stop):

@@ -12,6 +12,7 @@ from tests.clipmaking import make_clip
 from dpenet.errors import MissingExtraError
 from dpenet.media import containers
 from dpenet.media.containers import is_clip, need_video
+from dpenet.media.video import survey
 
 CLIPS = [
     ("a.mp4", "libx264"),
@@ -25,6 +26,10 @@ CLIPS = [
     ("a.wmv", "wmv2"),
     ("a.nut", "mpeg4"),
     ("a.mxf", "mpeg2video"),
+    ("a.ivf", "libvpx-vp9"),
+    ("a.h264", "libx264"),
+    ("a.hevc", "libx265"),
+    ("a.m4v", "mpeg4"),
 ]
 
 
@@ -34,6 +39,22 @@ def test_a_clip_is_one_whatever_its_name(tmp_path: Path, name: str, codec: str) 
     renamed = clip.rename(tmp_path / "unnamed")
     assert is_clip(renamed)
     assert is_clip(renamed.read_bytes())
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.ts", {}), ("a.m2ts", {"mpegts_m2ts_mode": "1"})])
+@pytest.mark.parametrize("lost", [1, 100, 187])
+def test_a_transport_stream_may_begin_within_a_packet(
+    tmp_path: Path, name: str, form: dict[str, str], lost: int
+) -> None:
+    clip = make_clip(tmp_path / name, frames=30, container=form)
+    clip.write_bytes(clip.read_bytes()[lost:])
+    assert is_clip(clip)
+    assert survey(clip).frames > 20
+
+
+@pytest.mark.parametrize("value", [0x10, 0x47])
+def test_a_plain_grey_picture_is_none(value: int) -> None:
+    assert not is_clip(b"P5 40 40 255\n" + bytes([value]) * 1600)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "bmp", "tif", "avif", "ppm"])

@@ -12,7 +12,8 @@ from tests.clipmaking import HEIGHT, RATE, WIDTH, contents, make_clip, planes
 
 from dpenet.errors import PictureError
 from dpenet.media import video
-from dpenet.media.video import Clip, Damage, Segment, cut, read_frames, survey
+from dpenet.media.frames import Damage, read_frames
+from dpenet.media.video import Clip, Segment, cut, survey
 
 
 @pytest.fixture
@@ -183,10 +184,11 @@ def test_sound_alone_is_no_clip(tmp_path: Path) -> None:
 
 def test_a_picture_that_changes_its_size_is_refused(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.ts", "mpeg2video", frames=12)
-    with av.open(str(tmp_path / "b.ts"), "w") as out:
+    later = {"output_ts_offset": "10"}
+    with av.open(str(tmp_path / "b.ts"), "w", container_options=later) as out:
         stream = out.add_stream("mpeg2video", rate=RATE)
         stream.width, stream.height = 32, 32
-        for number in range(12):
+        for number in range(40):
             frame = av.VideoFrame(32, 32, "yuv420p")
             frame.pts = number
             out.mux(stream.encode(frame))

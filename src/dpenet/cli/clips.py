@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from dpenet.cli.console import Stopwatch, duration, frame_progress, say
 from dpenet.cli.records import Record
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 LONG_CLIP_SECONDS = 60.0
 _FASTER = 0.8
+# What is chosen for clips, and a pipe has no place for.
+_NOT_PIPED = ("codec", "crf", "start", "end", "deinterlace", "resume")
 
 
 class ClipChoices(NamedTuple):
@@ -116,6 +120,7 @@ def derain_clips(
                         overwrite=overwrite,
                         resume=choices.resume,
                         temporal=choices.steady,
+                        found=partial(_tell_found, clip) if choices.resume else lambda frames: None,
                         advance=advance,
                     )
                 one.frames = outcome.frames
@@ -135,36 +140,80 @@ def derain_pipe(derainer: Derainer, choices: ClipChoices, target: Path | None) -
     """Derain a clip from standard input to standard output; returns height and width.
 
     Raises:
-        UsageError: If ``target`` is a file, or the clip is not fit for a pipe.
+        UsageError: If ``target`` is a file, or an option or the clip is not fit for a pipe.
         PictureError: If the input is damaged.
     """
-    from dpenet.inference.clips import derain_stream
+    from dpenet.inference.pipes import derain_stream
     from dpenet.media.containers import need_video
 
     need_video()
     if target is not None:
         raise UsageError("a clip from standard input goes to standard output, as it came")
-    return derain_stream(
+    for name in _NOT_PIPED:
+        value = getattr(choices, name)
+        if value is not None and value is not False:
+            raise UsageError(f"--{name} is for clips in files, and - is a pipe")
+    height, width, damaged = derain_stream(
         derainer, sys.stdin.buffer, sys.stdout.buffer, raw=choices.raw, temporal=choices.steady
     )
+    if damaged:
+        say(f"-: {damaged} frames were damaged or cut short")
+    return height, width
 
 
 def is_piped_clip(choices: ClipChoices) -> bool:
-    """Whether standard input holds a clip."""
-    from dpenet.media.containers import is_clip
+    """Whether standard input holds a clip. It can still be read from its beginning."""
+    from dpenet.media.containers import HEAD_BYTES, is_clip
 
-    stream: Any = sys.stdin.buffer
-    return choices.raw is not None or is_clip(stream.peek(16))
+    if choices.raw is not None:
+        return True
+    given: Any = sys.stdin.buffer
+    if given.seekable():
+        return is_clip(given.peek(HEAD_BYTES)[:HEAD_BYTES])
+    head = b""
+    # A pipe gives what there is, which may be less.
+    while len(head) < HEAD_BYTES and (more := given.read1(HEAD_BYTES - len(head))):
+        head += more
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(_Unread(head, sys.stdin)))
+    return is_clip(head)
+
+
+class _Unread(io.RawIOBase):
+    """A stream from which nothing has been read yet, made of its beginning and the rest."""
+
+    def __init__(self, head: bytes, rest: TextIO) -> None:
+        self._head, self._rest = head, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        rest: Any = self._rest.buffer
+        data = self._head[: len(buffer)] or rest.read1(len(buffer))
+        self._head = self._head[len(data) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _tell_found(clip: Clip, frames: int) -> None:
+    if frames:
+        say(f"{clip.path}: {frames} of {clip.frames} frames are there from before")
+    else:
+        say(f"{clip.path}: nothing to resume: no part is finished with this model and options")
 
 
 def _announce(clip: Clip, derainer: Derainer) -> None:
     """Say how long a clip will take, and a long one how long in other ways."""
+    from dpenet.media.hdr import hdr_name
+
     seconds = clip.frames * derainer.estimate_seconds(clip.height, clip.width)
     kind = f"{derainer.weights.name}, {derainer.precision}, {derainer.device}"
     say(
         f"{clip.path}: {clip.frames} frames of {clip.width} x {clip.height}: "
         f"about {duration(seconds)} ({kind})"
     )
+    if name := hdr_name(clip.colour[2]):
+        say(f"{clip.path}: is HDR ({name}), which no model has learnt: see --preview first")
     if seconds > LONG_CLIP_SECONDS:
         for option, shorter in _faster(clip, derainer, seconds):
             say(f"  with {option}: about {duration(shorter)}")
@@ -206,5 +255,7 @@ def _report(clip: Clip, outcome: Any) -> None:
         say(f"{clip.path}: its pixels are {clip.pixel_aspect} wide, which got lost; use .mp4")
     if not outcome.depth_kept:
         say(f"{clip.path}: rounded, the codec has fewer bits; --codec libx265 or ffv1 keeps them")
+    if not outcome.light_kept:
+        say(f"{clip.path}: what it says of its light (HDR) got lost; --codec libx265 keeps it")
     for stream in outcome.left_out:
         say(f"{clip.path}: stream {stream}, of data, has no place in this container: left out")

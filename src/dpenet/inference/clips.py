@@ -2,57 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import re
+import math
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import groupby, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 from dpenet.atomic import atomic_path
-from dpenet.errors import PictureError, UsageError
-from dpenet.inference.pipeline import in_order
+from dpenet.errors import DpenetError, PictureError, UsageError
+from dpenet.inference.moving import Frame, Pixels, TemporalFilter, derained, steadied, turns
+from dpenet.inference.parts import drop_useless, finished, part_path, plan
 from dpenet.media.colour import Colours, output_format, sample_bits
 from dpenet.media.encoders import find_encoder
+from dpenet.media.frames import Damage, read_frames
+from dpenet.media.frames import decode as decode_frames
+from dpenet.media.hdr import light_of, with_light
 from dpenet.media.joining import container_for, join, unfit_streams
 from dpenet.media.segments import Part, PartWriter
-from dpenet.media.video import (
-    DEMUXERS,
-    Clip,
-    Damage,
-    Segment,
-    open_clip,
-    picture_stream,
-    read_frames,
-    survey,
-)
+from dpenet.media.video import Clip, Segment, open_clip, picture_stream, survey
 
 if TYPE_CHECKING:
     from dpenet.inference.derainer import Derainer
-    from dpenet.zoo import Weights
-
-Pixels = NDArray[Any]
-_PLAN = "plan.json"
-
-
-class TemporalFilter(Protocol):
-    """Steadies the frames of a segment. Made anew for each."""
-
-    def push(self, rainy: Pixels, clean: Pixels) -> list[Pixels]:
-        """Take a frame as it was and without rain; return the results that are ready, in order."""
-
-    def flush(self) -> list[Pixels]:
-        """The results that are still missing."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +41,9 @@ class ClipOptions:
         start: Seconds to begin at.
         end: Seconds to end before.
         deinterlace: Whether an interlaced source may be read, each two fields as a frame.
+
+    Raises:
+        UsageError: If start or end are no times.
     """
 
     codec: str | None = None
@@ -72,6 +51,12 @@ class ClipOptions:
     start: float | None = None
     end: float | None = None
     deinterlace: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            seconds = getattr(self, name)
+            if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
+                raise UsageError(f"--{name} takes seconds, 0 or more, not {seconds}")
 
 
 @dataclass(frozen=True)
@@ -85,6 +70,7 @@ class Outcome:
         left_out: Numbers of streams of data that the container has no place for.
         aspect_kept: Whether the container and codec have a place for the aspect of the pixels.
         depth_kept: Whether the codec has samples of as many bits as the source's.
+        light_kept: Whether the encoder wrote what an HDR source says of its light.
     """
 
     frames: int
@@ -93,6 +79,7 @@ class Outcome:
     left_out: tuple[int, ...]
     aspect_kept: bool = True
     depth_kept: bool = True
+    light_kept: bool = True
 
 
 def look_at(source: Path, options: ClipOptions) -> Clip:
@@ -119,12 +106,13 @@ def derain_clip(
     overwrite: bool = False,
     resume: bool = False,
     temporal: Callable[[], TemporalFilter] | None = None,
+    found: Callable[[int], None] = lambda frames: None,
     advance: Callable[[int], None] = lambda frames: None,
 ) -> Outcome:
     """Derain a clip; sound, subtitles, chapters, metadata and timestamps are kept.
 
     Finished segments lie in a hidden folder beside the target until the clip is complete, and
-    stay there if it is interrupted.
+    stay there if it is interrupted, or fails for a reason that may pass.
 
     Args:
         derainer: What derains.
@@ -133,73 +121,106 @@ def derain_clip(
         options: How.
         overwrite: Whether the target may be replaced.
         resume: Whether finished segments of an interrupted run are taken over. Only those of the
-            same source, model and options are.
+            same source, model and options are; threads, tiles and memory may differ.
         temporal: Makes a filter that steadies a segment.
+        found: Called once before any work, with the number of frames that are taken over.
         advance: Called after each frame that is done, with their number.
 
     Raises:
         PictureError: If the source cannot be read, or the target cannot be written.
         UsageError: If there is no such encoder or container.
     """
-    encoder = find_encoder(clip.codec, options.codec, options.quality)
+    encoder = with_light(find_encoder(clip.codec, options.codec, options.quality), clip.light)
     pixel_format = output_format(clip.pixel_format, list(encoder.formats))
     container = container_for(target)
     if target.exists() and not overwrite:
         raise PictureError(f"{target}: exists already; --overwrite replaces it")
-    unfit = unfit_streams(clip, encoder, pixel_format, target)
     folder = target.with_name(f".{target.name}.parts")
-    plan = _plan(derainer, clip, options, repr((encoder, pixel_format, container, bool(temporal))))
-    try:
-        parts = _finished(folder, plan, clip, resume=resume)
-        resumed = sum(len(part.stamps) for part in parts.values())
+    encoding = repr((options, encoder, pixel_format, container, bool(temporal)))
+    colours = Colours(pixel_format)
+    damages = {segment.number: Damage() for segment in clip.segments}
+
+    def encode(segment: Segment, frames: Iterator[Frame]) -> Part:
+        path = part_path(folder, segment)
+        with PartWriter(clip, encoder, pixel_format, path, container) as writer:
+            for one in steadied(frames, temporal() if temporal else None):
+                writer.write(colours.changed(one.frame, one.rainy, one.clean))
+                advance(1)
+            return writer.finish(damages[segment.number].frames)
+
+    def decode(segments: Iterable[Segment]) -> Iterator[Frame]:
+        for segment in segments:
+            damage = damages[segment.number]
+            for frame in read_frames(clip, segment, damage, deinterlace=options.deinterlace):
+                rainy = colours.to_rgb(frame)
+                yield Frame(segment, frame, rainy, rainy)
+
+    with _told(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfit = unfit_streams(clip, encoder, pixel_format, target)
+    with _cleaning(folder, clip), _told(target):
+        made = finished(folder, plan(derainer, clip, encoding), clip, resume=resume)
+        resumed = sum(len(part.stamps) for part in made.values())
+        found(resumed)
         advance(resumed)
-        colours = Colours(pixel_format)
-
-        damages = {segment.number: Damage() for segment in clip.segments}
-
-        def encode(segment: Segment, frames: Iterator[_Frame]) -> Part:
-            path = _part(folder, segment)
-            with PartWriter(clip, encoder, pixel_format, path, container) as writer:
-                for one in _steadied(frames, temporal() if temporal else None):
-                    writer.write(colours.changed(one.frame, one.rainy, one.clean))
-                    advance(1)
-                return writer.finish(damages[segment.number].frames)
-
-        def decode() -> Iterator[_Frame]:
-            for segment in clip.segments:
-                if segment.number not in parts:
-                    damage = damages[segment.number]
-                    for frame in read_frames(
-                        clip, segment, damage, deinterlace=options.deinterlace
-                    ):
-                        rainy = colours.to_rgb(frame)
-                        yield _Frame(segment, frame, rainy, rainy)
-
-        made = dict(parts)
-        with closing(_derained(derainer, decode())) as frames:
+        rest = [segment for segment in clip.segments if segment.number not in made]
+        depth = sample_bits(clip.pixel_format)
+        with closing(derained(derainer, decode(rest), clip.height, clip.width, depth)) as frames:
             for segment, group in groupby(frames, key=lambda one: one.segment):
                 made[segment.number] = encode(segment, group)
-        ordered = [made[number] for number in sorted(made)]
+        parts = [made[number] for number in sorted(made)]
         # Among the parts, so that what a killed run leaves of a long clip goes when they do.
         with atomic_path(target, folder) as temporary:
-            join(clip, ordered, temporary, unfit)
-            with open_clip(temporary) as result:
-                aspect = picture_stream(result).sample_aspect_ratio
-    except (OSError, av.FFmpegError) as error:
-        reason = error.strerror or str(error)
-        raise PictureError(f"{target}: cannot be written: {reason}") from error
+            join(clip, parts, temporary, unfit)
+            aspect, light = _kept(temporary, clip)
     shutil.rmtree(folder, ignore_errors=True)
-    written = sum(len(part.stamps) for part in ordered)
-    damaged = clip.missing + sum(part.damaged for part in ordered)
+    damaged = clip.missing + sum(part.damaged for part in parts)
     damaged += sum(one.frames for number, one in damages.items() if number not in made)
     return Outcome(
-        frames=written,
+        frames=sum(len(part.stamps) for part in parts),
         damaged=damaged,
         resumed=resumed,
         left_out=tuple(sorted(unfit)),
-        aspect_kept=(aspect or 1) == (clip.pixel_aspect or 1),
+        aspect_kept=aspect,
         depth_kept=sample_bits(pixel_format) >= sample_bits(clip.pixel_format),
+        light_kept=light,
     )
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Make one line of what the file system and FFmpeg say."""
+    try:
+        yield
+    except (OSError, av.FFmpegError) as error:
+        raise PictureError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def _cleaning(folder: Path, clip: Clip) -> Iterator[None]:
+    """Where a clip fails, keep finished parts if they are of use, and say so."""
+    try:
+        yield
+    except DpenetError as error:
+        # What is wrong with the source itself comes again; memory and disks can be had.
+        lasting = isinstance(error, PictureError) and error.__cause__ is None
+        if not (kept := drop_useless(folder, clip, lasting=lasting)):
+            raise
+        raise PictureError(
+            f"{error}; {kept} frames are finished, and the same command with --resume goes on"
+        ) from error.__cause__
+    except BaseException:
+        drop_useless(folder, clip, lasting=False)
+        raise
+
+
+def _kept(path: Path, clip: Clip) -> tuple[bool, bool]:
+    """Whether a finished clip has the pixel aspect and the light of its source."""
+    with open_clip(path) as container:
+        stream = picture_stream(container)
+        aspect = (stream.sample_aspect_ratio or 1) == (clip.pixel_aspect or 1)
+        first = next(decode_frames(container, stream), None) if any(clip.light) else None
+        return aspect, first is None or light_of(first) == clip.light
 
 
 def preview(derainer: Derainer, clip: Clip, count: int, *, deinterlace: bool = False) -> Pixels:
@@ -220,176 +241,8 @@ def preview(derainer: Derainer, clip: Clip, count: int, *, deinterlace: bool = F
     )
     rows = []
     for frame in islice(frames, count):
-        rainy = np.rot90(colours.to_rgb(frame), _turns(frame))
+        rainy = np.rot90(colours.to_rgb(frame), turns(frame))
         rows.append(np.hstack((rainy, derainer.derain_pixels(rainy))))
     if not rows:
         raise PictureError(f"{clip.path}: no frame of it can be decoded")
     return np.vstack(rows)
-
-
-def derain_stream(
-    derainer: Derainer,
-    source: IO[bytes],
-    target: IO[bytes],
-    *,
-    raw: str | None = None,
-    temporal: Callable[[], TemporalFilter] | None = None,
-) -> tuple[int, int]:
-    """Derain frames from one pipe to another, as they come.
-
-    Args:
-        derainer: What derains.
-        source: A clip in Y4M, or any container that needs no seeking; its picture alone is read.
-        target: Gets Y4M.
-        raw: Size, as in ``640x480``, of frames of bare rgb24 pixels, in both pipes.
-        temporal: Makes a filter that steadies the clip.
-
-    Returns:
-        Height and width.
-
-    Raises:
-        PictureError: If the input is damaged.
-        UsageError: If it is interlaced, or ``raw`` is no size.
-    """
-    bare = raw is not None
-    if raw is not None and not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", raw):
-        raise UsageError(f"--raw takes a size such as 640x480, not {raw!r}")
-    try:
-        with (
-            av.open(
-                source,
-                "r",
-                format="rawvideo" if bare else None,
-                container_options={"video_size": raw, "pixel_format": "rgb24"}
-                if raw
-                else {"format_whitelist": DEMUXERS},
-            ) as given,
-            av.open(
-                target,
-                "w",
-                format="rawvideo" if bare else "yuv4mpegpipe",
-                container_options={"strict": "experimental"},
-            ) as out,
-        ):
-            return _stream(derainer, given, out, temporal() if temporal else None)
-    except av.FFmpegError as error:
-        raise PictureError(f"standard input: {error.strerror or error}") from error
-
-
-def _stream(
-    derainer: Derainer,
-    given: av.container.InputContainer,
-    out: av.container.OutputContainer,
-    filter_: TemporalFilter | None,
-) -> tuple[int, int]:
-    stream = picture_stream(given)
-    context: Any = stream.codec_context
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    made: Any = out.add_stream("rawvideo", rate=rate)
-    made.width, made.height, made.pix_fmt = context.width, context.height, context.pix_fmt
-    made.sample_aspect_ratio = stream.sample_aspect_ratio or 0
-    made.color_range = context.color_range
-    colours = Colours(context.pix_fmt)
-    segment = Segment(0, None, None, 0)
-
-    def decode() -> Iterator[_Frame]:
-        for frame in given.decode(stream):
-            if frame.interlaced_frame:
-                raise UsageError("standard input: is interlaced; deinterlace it before the pipe")
-            rainy = colours.to_rgb(frame)
-            yield _Frame(segment, frame, rainy, rainy)
-
-    with closing(_derained(derainer, decode())) as frames:
-        for number, one in enumerate(_steadied(frames, filter_)):
-            frame = colours.changed(one.frame, one.rainy, one.clean)
-            frame.pts, frame.time_base = number, 1 / rate
-            out.mux(made.encode(frame))
-    out.mux(made.encode())
-    return context.height, context.width
-
-
-@dataclass
-class _Frame:
-    """A frame on its way."""
-
-    segment: Segment
-    frame: av.VideoFrame
-    rainy: Pixels
-    clean: Pixels
-
-
-def _derained(derainer: Derainer, work: Iterable[_Frame]) -> Generator[_Frame]:
-    """Derain frames on threads, while the thread that iterates decodes and encodes."""
-
-    def derain(one: _Frame) -> _Frame:
-        # Upright, as it will be seen: rain falls from above in what the network has learnt.
-        turns = _turns(one.frame)
-        clean = derainer.derain_pixels(np.rot90(one.rainy, turns))
-        one.clean = np.ascontiguousarray(np.rot90(clean, -turns))
-        return one
-
-    threads = derainer.options.threads or os.cpu_count() or 1
-    return in_order(derain, work, threads + 1)
-
-
-def _turns(frame: av.VideoFrame) -> int:
-    """Quarter turns counterclockwise after which a frame is seen."""
-    return round(frame.rotation / 90)
-
-
-def _steadied(frames: Iterator[_Frame], filter_: TemporalFilter | None) -> Iterator[_Frame]:
-    """Hand the frames of a segment through a filter, which may hold some of them back."""
-    if filter_ is None:
-        yield from frames
-        return
-    waiting: list[_Frame] = []
-
-    def ready(results: list[Pixels]) -> Iterator[_Frame]:
-        for clean in results:
-            one = waiting.pop(0)
-            one.clean = clean
-            yield one
-
-    for one in frames:
-        waiting.append(one)
-        yield from ready(filter_.push(one.rainy, one.clean))
-    yield from ready(filter_.flush())
-
-
-def _plan(derainer: Derainer, clip: Clip, options: ClipOptions, encoding: str) -> str:
-    """All that the parts depend on, as text."""
-    state = clip.path.stat()
-    return json.dumps(
-        {
-            "source": [str(clip.path.absolute()), state.st_size, state.st_mtime_ns],
-            "segments": [segment.start for segment in clip.segments],
-            "derainer": [repr(derainer.options), derainer.precision, _digest(derainer.weights)],
-            "options": repr(options),
-            "encoding": encoding,
-        }
-    )
-
-
-def _digest(weights: Weights) -> str:
-    digest = hashlib.sha256()
-    for key, array in sorted(weights.state.items()):
-        digest.update(key.encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _part(folder: Path, segment: Segment) -> Path:
-    return folder / f"{segment.number:06}.part"
-
-
-def _finished(folder: Path, plan: str, clip: Clip, *, resume: bool) -> dict[int, Part]:
-    """The parts that an earlier run left, if they are of use; else an empty folder for new ones."""
-    note = folder / _PLAN
-    if resume and note.is_file() and note.read_text(encoding="utf-8") == plan:
-        found = {one.number: Part.load(_part(folder, one)) for one in clip.segments}
-        return {number: part for number, part in found.items() if part is not None}
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    with atomic_path(note) as temporary:
-        temporary.write_text(plan, encoding="utf-8")
-    return {}

@@ -55,6 +55,20 @@ def stoppable(stop: threading.Event) -> Iterator[None]:
         _stop.reset(token)
 
 
+def wait_stoppably(changed: threading.Condition, is_so: Callable[[], bool]) -> None:
+    """Wait for a condition, which is held, as long as somebody waits for the calling worker.
+
+    Args:
+        changed: Is notified when it may be so.
+        is_so: What is waited for.
+
+    Raises:
+        Stopped: If the worker is to stop.
+    """
+    while not changed.wait_for(is_so, _STEP_SECONDS):
+        check_stop()
+
+
 class Room:
     """Bytes that pictures in hand take together.
 
@@ -68,9 +82,13 @@ class Room:
 
     @contextmanager
     def take(self, size: int, limit: int) -> Iterator[None]:
-        """Wait until ``size`` more bytes make no more than ``limit``, or nobody else has any."""
+        """Wait until ``size`` more bytes make no more than ``limit``, or nobody else has any.
+
+        Raises:
+            Stopped: If the worker is to stop meanwhile.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: not self.taken or self.taken + size <= limit)
+            wait_stoppably(self._changed, lambda: not self.taken or self.taken + size <= limit)
             self.taken += size
         try:
             yield

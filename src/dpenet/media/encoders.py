@@ -93,6 +93,8 @@ def find_encoder(family: str, codec: str | None = None, quality: float | None = 
     elif name in _QUANTISED:
         scale = round((_QUANTISED[name] if quality is None else quality) * 118)  # FF_QP2LAMBDA
         options = {"flags": "+qscale", "global_quality": str(scale)}
+        if name == "mjpeg":  # the limited range, which is noted in the file, but no JPEG has
+            options["strict"] = "unofficial"
     elif quality is not None:
         raise UsageError(f"{name} has no quality to choose; leave out --crf")
     formats = tuple(format_.name for format_ in found.video_formats or ())

@@ -8,6 +8,7 @@ from fractions import Fraction
 from io import BytesIO
 from math import inf
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -17,16 +18,17 @@ from av.stream import Disposition, Stream
 
 from dpenet.errors import PictureError, UsageError
 from dpenet.media.encoders import Encoder
-from dpenet.media.segments import MILLISECOND, Part, encode_with, mark_pixels
-from dpenet.media.video import Clip, open_clip, picture_stream
+from dpenet.media.segments import MILLISECOND, Part, blank_part, mark_pixels
+from dpenet.media.video import Clip, open_clip, packets, picture_stream
 
 _BITEXACT = 1 << 10  # AVFMT_FLAG_BITEXACT
 _MP4 = frozenset({"mp4", "mov", "ipod", "3gp", "3g2"})
 # What the pixels are is in their tag alone.
 _TAGGED = ("prores", "rawvideo", "utvideo")
 _CONTAINERS = {
-    "m2ts": "mpegts", "m4v": "mp4", "mkv": "matroska", "mpeg": "mpeg", "mpg": "mpeg",
-    "mts": "mpegts", "ts": "mpegts", "wmv": "asf", "y4m": "yuv4mpegpipe",
+    "264": "h264", "265": "hevc", "m2ts": "mpegts", "m4v": "mp4", "mkv": "matroska",
+    "mpeg": "mpeg", "mpg": "mpeg", "mts": "mpegts", "ts": "mpegts", "wmv": "asf",
+    "y4m": "yuv4mpegpipe",
 }  # fmt: skip
 # What MP4 has a place for; anything else needs QuickTime's own table of keys.
 _MP4_KEYS = frozenset(
@@ -68,7 +70,10 @@ def unfit_streams(clip: Clip, encoder: Encoder, pixel_format: str, target: Path)
         Numbers of streams of data, other than sound, text and attachments, that it cannot hold.
 
     Raises:
-        PictureError: If it cannot hold the picture or another stream.
+        PictureError: If the encoder does not take the frames, or the container cannot hold the
+            picture or another stream.
+        UsageError: If what the encoder makes cannot be joined.
+        OSError: If there is no room for the trial.
     """
     with open_clip(clip.path) as source:
         data = {
@@ -77,19 +82,33 @@ def unfit_streams(clip: Clip, encoder: Encoder, pixel_format: str, target: Path)
             if stream.type in ("data", "unknown") and not _is_rewritten(stream, source)
         }
     reason: Exception | None = None
-    for unfit in [set(), data] if data else [data]:
-        try:
-            with open_clip(clip.path) as source, _container(clip, source, BytesIO(), target) as out:
-                encode_with(out, clip, encoder, pixel_format)
-                _add_copies(source, out, unfit)
-                out.start_encoding()
+    with TemporaryDirectory(prefix=f".{target.name[:40]}-", dir=target.parent) as folder:
+        part = blank_part(
+            clip, encoder, pixel_format, Path(folder, "trial.part"), container_for(target)
+        )
+        for unfit in [set(), data] if data else [data]:
+            try:
+                _try_out(clip, part, target, unfit)
                 return unfit
-        except (av.FFmpegError, ValueError, PictureError) as error:
-            reason = error
+            except (av.FFmpegError, ValueError, PictureError) as error:
+                reason = error
     raise PictureError(
         f"{clip.path}: does not fit into a {target.suffix} file ({reason}); "
-        "use .mkv, or another --codec"
+        f"use {'' if target.suffix == '.mkv' else '.mkv, or '}another --codec"
     )
+
+
+def _try_out(clip: Clip, part: Part, target: Path, unfit: Collection[int]) -> None:
+    """Write a part of one frame into a container in memory, with all streams that it is to hold."""
+    with (
+        open_clip(clip.path) as source,
+        av.open(str(part.path)) as first,
+        _container(clip, source, BytesIO(), target) as out,
+    ):
+        picture = _add_streams(clip, source, out, unfit, first, part)[0]
+        out.start_encoding()
+        for _, packet in _picture_packets(clip, [part], picture):
+            out.mux(packet)
 
 
 def join(clip: Clip, parts: Sequence[Part], target: Path, unfit: Collection[int]) -> None:
@@ -115,11 +134,7 @@ def join(clip: Clip, parts: Sequence[Part], target: Path, unfit: Collection[int]
         av.open(str(parts[0].path)) as first,
         _container(clip, source, str(target), target) as out,
     ):
-        copies = _add_copies(source, out, unfit, first.streams.video[0])
-        picture = copies.pop(picture_stream(source).index)
-        _dress(picture, clip, parts[0])
-        if picture.codec_context.name in _TAGGED:
-            picture.codec_context.codec_tag = first.streams.video[0].codec_context.codec_tag
+        picture, copies = _add_streams(clip, source, out, unfit, first, parts[0])
         moving = _picture_packets(clip, parts, picture)
         others = _other_packets(clip, source, copies)
         out.start_encoding()
@@ -147,18 +162,20 @@ def _container(
     return out
 
 
-def _add_copies(
+def _add_streams(
+    clip: Clip,
     source: InputContainer,
     out: OutputContainer,
     unfit: Collection[int],
-    picture: Any = None,
-) -> dict[int, Any]:
-    """Add the streams of the source, by their numbers, with another for the main picture."""
-    main = picture_stream(source).index
+    encoded: InputContainer,
+    part: Part,
+) -> tuple[Any, dict[int, Any]]:
+    """Add a stream for the new picture, and copies of all others of the source by their numbers."""
+    main, new = picture_stream(source).index, encoded.streams.video[0]
     streams: dict[int, Any] = {}
     for stream in source.streams:
-        template: Any = picture if stream.index == main else stream
-        if template is None or stream.index in unfit or _is_rewritten(stream, source):
+        template: Any = new if stream.index == main else stream
+        if stream.index in unfit or _is_rewritten(stream, source):
             continue
         made = out.add_stream_from_template(template, opaque=True)
         made.metadata.update(stream.metadata)
@@ -166,7 +183,11 @@ def _add_copies(
             made.metadata.setdefault("title", stream.metadata["name"])
         made.id, made.disposition = stream.id, stream.disposition
         streams[stream.index] = made
-    return streams
+    picture = streams.pop(main)
+    _dress(picture, clip, part)
+    if picture.codec_context.name in _TAGGED:
+        picture.codec_context.codec_tag = new.codec_context.codec_tag
+    return picture, streams
 
 
 def _dress(made: Any, clip: Clip, part: Part) -> None:
@@ -235,20 +256,17 @@ def _other_packets(
     if not copies:
         return
     time = 0.0
-    packets = source.demux([source.streams[index] for index in copies])
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            return  # the source ends before its time
-        if packet is None:
-            return
+    # What an edit list cuts off stays in the file; others would play it, and all else later.
+    hides = next(iter(copies.values())).container.format.name in _MP4
+    for packet in packets(source, [source.streams[index] for index in copies]):
         if not packet.size:
             continue
         if packet.pts is not None:
             base = packet.time_base
             stream: Any = packet.stream
             cover = stream.disposition & Disposition.attached_pic
+            if packet.is_discard and not hides:
+                continue
             first, end = (-inf if clip.begin is None else clip.begin), (clip.end or inf)
             if not cover and not first <= packet.pts * base < end:
                 continue

@@ -1,21 +1,25 @@
-"""Clips: what they hold, and their frames, one closed segment at a time."""
+"""Clips: what they hold, and how they are divided into closed segments."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from statistics import median_low
+from typing import Any
 
 import av
 from av.container import InputContainer
-from av.filter import Graph
-from av.stream import Disposition
+from av.packet import Packet
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from dpenet.errors import PictureError
+from dpenet.media.hdr import light_of
+from dpenet.media.y4m import HEAD_BYTES, is_cut_short
 
 SEGMENT_FRAMES, MOST_FRAMES = 120, 480
 """A segment ends at the first key frame after so many frames, and at the latest after so many."""
@@ -30,9 +34,9 @@ DEMUXERS = (
 """What FFmpeg may take a clip for. Playlists (DASH, HLS, concat) open the files and addresses that
 they name, which somebody else may have written there."""
 
-_OUTPUT_CORRUPT = 8  # AV_CODEC_FLAG_OUTPUT_CORRUPT: what was concealed is shown, as ffmpeg does
 _PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
-_TRIES = 4
+# So many packets before a key frame and after it tell whether the time goes on there.
+_NEAR = 8
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ class Clip:
         colour: Range, primaries, transfer and matrix, as FFmpeg numbers them.
         interlaced: Whether its frames are two fields each.
         segments: All frames that were asked for, in order.
+        in_decoding_order: Whether the timestamps rise in the order of the packets, though the
+            frames are shown in another: AVI knows no other.
+        light: What its first frame says of its light, from `dpenet.media.hdr.light_of`.
         missing: Frames that the header promises and the file lacks.
         begin: Time of the first frame if it was asked to begin later, in seconds.
         end: Time of the end if it was asked to end earlier, in seconds.
@@ -86,6 +93,8 @@ class Clip:
     colour: tuple[int, ...]
     interlaced: bool
     segments: tuple[Segment, ...]
+    in_decoding_order: bool = False
+    light: tuple[bytes, bytes] = (b"", b"")
     missing: int = 0
     begin: Fraction | None = None
     end: Fraction | None = None
@@ -94,17 +103,6 @@ class Clip:
     def frames(self) -> int:
         """How many frames there should be."""
         return sum(segment.frames for segment in self.segments)
-
-
-@dataclass
-class Damage:
-    """Frames that could not be decoded, or not as they were.
-
-    Attributes:
-        frames: How many.
-    """
-
-    frames: int = 0
 
 
 def open_clip(path: Path) -> InputContainer:
@@ -138,6 +136,20 @@ def picture_stream(container: InputContainer) -> VideoStream:
     raise PictureError(f"{container.name}: holds no moving picture that can be decoded")
 
 
+def packets(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet[Any]]:
+    """The packets of streams, as far as the file can be read."""
+    found = container.demux(streams)
+    while True:
+        try:
+            packet = next(found, None)
+        except (av.FFmpegError, IndexError):
+            # It ends before its time, or PyAV meets a stream that the header does not name.
+            return
+        if packet is None:
+            return
+        yield packet
+
+
 def survey(path: Path, start: float | None = None, end: float | None = None) -> Clip:
     """Look through a clip without decoding more than its first frame.
 
@@ -152,26 +164,22 @@ def survey(path: Path, start: float | None = None, end: float | None = None) -> 
     with open_clip(path) as container:
         stream = picture_stream(container)
         interlaced = stream.codec_context.field_order not in _PROGRESSIVE
-        packets: list[tuple[int | None, bool]] = []
-        first = damaged = None
+        stamps: list[tuple[int | None, bool]] = []
+        first = None
         listed = 0
-        try:
-            for packet in container.demux(stream):
-                listed += packet.size > 0
-                if not packet.size or packet.is_discard:
-                    continue
-                packets.append((packet.pts, packet.is_keyframe))
-                if first is None and len(packets) < MOST_FRAMES:
-                    with suppress(av.FFmpegError):
-                        first = next(iter(packet.decode()), None)
-        except av.FFmpegError as error:
-            damaged = error
+        for packet in packets(container, [stream]):
+            listed += packet.size > 0
+            # What an edit list cuts off may be needed to decode the rest.
+            if packet.size and not packet.is_discard:
+                stamps.append((packet.pts, packet.is_keyframe))
+            if first is None and packet.size and listed < MOST_FRAMES:
+                with suppress(av.FFmpegError):
+                    first = next(iter(packet.decode()), None)
         if first is None:
             with suppress(av.FFmpegError):
                 first = next(iter(stream.codec_context.decode(None)), None)
         if first is None:
-            reason = f": {damaged.strerror}" if damaged else ""
-            raise PictureError(f"{path}: no frame of it can be decoded{reason}")
+            raise PictureError(f"{path}: no frame of it can be decoded")
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         base = stream.time_base or 1 / rate
         zero = Fraction(container.start_time or 0, av.time_base)
@@ -188,25 +196,74 @@ def survey(path: Path, start: float | None = None, end: float | None = None) -> 
             colour=tuple(getattr(stream.codec_context, name) for name in COLOUR),
             interlaced=interlaced or first.interlaced_frame,
             segments=(),
-            # Only MP4 and QuickTime list every frame; other headers are often wrong.
-            missing=max(0, stream.frames - listed) if "mp4" in container.format.name else 0,
+            in_decoding_order=container.format.name == "avi"
+            and stream.codec_context.has_b_frames
+            and all(
+                a[0] is not None and b[0] is not None and a[0] < b[0] for a, b in pairwise(stamps)
+            ),
+            light=light_of(first),
+            missing=_missing(container, stream, listed, path, first),
         )
     limits = [None if at is None else zero + Fraction(at) for at in (start, end)]
-    return _divided(clip, packets, *limits)
+    if (at := _new_beginning(stamps)) is not None:
+        seconds = float(at * clip.time_base - zero)
+        raise PictureError(
+            f"{path}: its timestamps begin again after {seconds:.1f} s, as in files put together; "
+            f"ffmpeg -i {path.name} -c copy whole.mkv makes them run on"
+        )
+    return _divided(clip, stamps, *limits)
+
+
+def _missing(
+    container: InputContainer, stream: VideoStream, listed: int, path: Path, first: av.VideoFrame
+) -> int:
+    """How many frames there should be more than are listed."""
+    if container.format.name == "yuv4mpegpipe":
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        return int(is_cut_short(head, path.stat().st_size, listed, first))
+    # Only MP4 and QuickTime list every frame; other headers are often wrong.
+    return max(0, stream.frames - listed) if "mp4" in container.format.name else 0
+
+
+def _new_beginning(stamps: Sequence[tuple[int | None, bool]]) -> int | None:
+    """A timestamp near the end of a stretch, if those of another begin again after it, or None."""
+    known = [(pts, key) for pts, key in stamps if pts is not None]
+    times = [pts for pts, _ in known]
+    for index, (_, key) in enumerate(known):
+        before, after = times[max(0, index - _NEAR) : index], times[index : index + _NEAR]
+        if not key or min(len(before), len(after)) < _NEAR // 2:
+            continue
+        # The medians, for single timestamps may be damaged; and those of all before, for a damaged
+        # one may carry several after it along.
+        new = median_low(after)
+        if new <= median_low(before) and new <= median_low(times[:index]):
+            return median_low(before)
+    return None
+
+
+def _filled(stamps: Sequence[tuple[int | None, bool]]) -> list[tuple[int, bool]]:
+    """In order of time; a packet without a timestamp has that of the one before it."""
+    last = next((pts for pts, _ in stamps if pts is not None), 0)
+    out = []
+    for pts, key in stamps:
+        last = last if pts is None else pts
+        out.append((last, key and pts is not None))
+    return sorted(out)
 
 
 def _divided(
     clip: Clip,
-    packets: Sequence[tuple[int | None, bool]],
+    stamps: Sequence[tuple[int | None, bool]],
     start: Fraction | None,
     end: Fraction | None,
 ) -> Clip:
-    stamped = sorted((pts, key) for pts, key in packets if pts is not None)
-    if len(stamped) < len(packets):
+    if all(pts is None for pts, _ in stamps):
         if start is not None or end is not None:
             raise PictureError(f"{clip.path}: has no timestamps; --start and --end need them")
         # It cannot be entered in the middle.
-        return replace(clip, segments=(Segment(0, None, None, len(packets)),))
+        return replace(clip, segments=(Segment(0, None, None, len(stamps)),))
+    stamped = _filled(stamps)
     kept = [
         (pts, key)
         for pts, key in stamped
@@ -216,7 +273,7 @@ def _divided(
     if not kept:
         raise PictureError(f"{clip.path}: has no frame between --start and --end")
     begin = kept[0][0] * clip.time_base if start is not None else None
-    last = stamped[stamped.index(kept[-1]) + 1][0] if kept[-1] != stamped[-1] else None
+    last = next((pts for pts, _ in stamped if pts > kept[-1][0]), None)
     missing = clip.missing if end is None else 0
     segments = tuple(cut(kept, last))
     return replace(clip, segments=segments, begin=begin, end=end, missing=missing)
@@ -230,9 +287,11 @@ def cut(frames: Sequence[tuple[int, bool]], end: int | None) -> list[Segment]:
         end: Timestamp of the frame after them; None if there is none.
     """
     starts = [0]
-    for index, (_, key) in enumerate(frames):
+    for index, (pts, key) in enumerate(frames):
         length = index - starts[-1]
-        if (length >= SEGMENT_FRAMES and key) or length >= MOST_FRAMES:
+        enough = (length >= SEGMENT_FRAMES and key) or length >= MOST_FRAMES
+        # Several frames of one timestamp stay together.
+        if enough and pts > frames[index - 1][0]:
             starts.append(index)
     bounds = [*starts, len(frames)]
     stamps = [*(frames[index][0] for index in starts), end]
@@ -240,124 +299,3 @@ def cut(frames: Sequence[tuple[int, bool]], end: int | None) -> list[Segment]:
         Segment(number, stamps[number], stamps[number + 1], last - first)
         for number, (first, last) in enumerate(pairwise(bounds))
     ]
-
-
-def read_frames(
-    clip: Clip, segment: Segment, damage: Damage, *, deinterlace: bool = False
-) -> Iterator[av.VideoFrame]:
-    """Decode a segment.
-
-    What is damaged is concealed as FFmpeg does, or left out.
-
-    Args:
-        clip: From `survey`.
-        segment: One of its segments.
-        damage: Counts the damaged frames.
-        deinterlace: Whether to make one progressive frame of every two fields.
-
-    Yields:
-        Frames as stored: not rotated, in the clip's pixel format, their timestamps in its time
-        base, rising.
-
-    Raises:
-        PictureError: If the file cannot be read, or the size of its picture changes.
-    """
-    with open_clip(clip.path) as container:
-        stream = picture_stream(container)
-        stream.codec_context.flags |= _OUTPUT_CORRUPT
-        _seek(container, stream, segment)
-        frames: Iterable[av.VideoFrame] = _decode(container, stream)
-        if segment.start is None:
-            frames = _stamped(frames, clip)
-        if deinterlace:
-            frames = _progressive(_within(frames, segment), stream)
-        last = None
-        count = 0
-        for frame in _within(frames, segment):
-            if frame.width != clip.width or frame.height != clip.height:
-                raise PictureError(
-                    f"{clip.path}: its picture changes from {clip.width} x {clip.height} to "
-                    f"{frame.width} x {frame.height}, and only clips of one size are derained"
-                )
-            if last is not None and frame.pts is not None and frame.pts <= last:
-                continue  # counted below
-            last = frame.pts
-            count += 1
-            damage.frames += frame.is_corrupt
-            yield frame
-        damage.frames += max(0, segment.frames - count)
-
-
-def _seek(container: InputContainer, stream: VideoStream, segment: Segment) -> None:
-    """Go to a key frame at or before the segment's first frame, where the file can do that."""
-    if segment.start is None or segment.number == 0:
-        return
-    back = 0
-    for _ in range(_TRIES):
-        try:
-            container.seek(segment.start - back, stream=stream)
-            packet = next(container.demux(stream))
-        except (av.FFmpegError, StopIteration):
-            break
-        if packet.is_keyframe and packet.pts is not None and packet.pts <= segment.start:
-            container.seek(segment.start - back, stream=stream)
-            return
-        back = 4 * back or round(2 / (stream.time_base or 1))
-    container.seek(container.start_time or 0)
-
-
-def _decode(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            packet = None  # the file ends before its time; the missing frames are counted
-        if packet is None:
-            return
-        try:
-            frames = packet.decode()
-        except av.FFmpegError:
-            continue
-        yield from frames
-
-
-def _stamped(frames: Iterable[av.VideoFrame], clip: Clip) -> Iterator[av.VideoFrame]:
-    for index, frame in enumerate(frames):
-        frame.pts = round(index / clip.rate / clip.time_base)
-        frame.time_base = clip.time_base
-        yield frame
-
-
-def _within(frames: Iterable[av.VideoFrame], segment: Segment) -> Iterator[av.VideoFrame]:
-    """The frames of the segment; decoding goes on to the first beyond it and no further."""
-    for frame in frames:
-        if frame.pts is None or (segment.start is not None and frame.pts < segment.start):
-            continue
-        if segment.end is not None and frame.pts >= segment.end:
-            return
-        yield frame
-
-
-def _progressive(frames: Iterable[av.VideoFrame], stream: VideoStream) -> Iterator[av.VideoFrame]:
-    graph = Graph()
-    source = graph.add_buffer(template=stream)
-    graph.link_nodes(source, graph.add("bwdif", "send_frame"), graph.add("buffersink")).configure()
-
-    def finished() -> Iterator[av.VideoFrame]:
-        while True:
-            try:
-                frame = graph.vpull()
-            except (av.BlockingIOError, av.EOFError):
-                return
-            # The filter counts in halves.
-            assert frame.pts is not None and frame.time_base is not None
-            frame.pts = round(frame.pts * frame.time_base / (stream.time_base or 1))
-            frame.time_base = stream.time_base
-            yield frame
-
-    for frame in frames:
-        graph.vpush(frame)
-        yield from finished()
-    graph.vpush(None)
-    yield from finished()

@@ -1,0 +1,104 @@
+"""Frames on their way through the network, the same for files and pipes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from dpenet.inference.pipeline import in_order
+from dpenet.media.video import Segment
+
+if TYPE_CHECKING:
+    from dpenet.inference.derainer import Derainer
+
+Pixels = NDArray[Any]
+
+# The part of the memory that frames may take; the network needs the rest.
+_SHARE = 4
+# Copies of a frame on its way: as it was decoded, in RGB, and without rain.
+_COPIES = 3
+
+
+class TemporalFilter(Protocol):
+    """Steadies the frames of a segment. Made anew for each."""
+
+    def push(self, rainy: Pixels, clean: Pixels) -> list[Pixels]:
+        """Take a frame as it was and without rain; return the results that are ready, in order."""
+
+    def flush(self) -> list[Pixels]:
+        """The results that are still missing."""
+
+
+@dataclass
+class Frame:
+    """A frame on its way."""
+
+    segment: Segment
+    frame: av.VideoFrame
+    rainy: Pixels
+    clean: Pixels
+
+
+def derained(
+    derainer: Derainer, work: Iterable[Frame], height: int, width: int, depth: int
+) -> Generator[Frame]:
+    """Derain frames on threads, while the thread that iterates decodes and encodes.
+
+    Args:
+        derainer: What derains, and how much memory there is for it.
+        work: The frames.
+        height: Of them.
+        width: Of them.
+        depth: Bits of a sample.
+    """
+
+    def derain(one: Frame) -> Frame:
+        # Upright, as it will be seen: rain falls from above in what the network has learnt.
+        count = turns(one.frame)
+        clean = derainer.derain_pixels(np.rot90(one.rainy, count))
+        one.clean = np.ascontiguousarray(np.rot90(clean, -count))
+        return one
+
+    size = _COPIES * 3 * height * width * (2 if depth > 8 else 1)
+    workers = _workers(derainer, size)
+    ahead = 2 * workers if workers > 1 else 1
+    # No waiting: what is noted makes the tiles smaller.
+    with derainer.room.take(ahead * size, sys.maxsize):
+        yield from in_order(derain, work, workers)
+
+
+def _workers(derainer: Derainer, size: int) -> int:
+    """Threads for frames of some bytes, each of which keeps two frames from what it may take."""
+    threads = derainer.options.threads or os.cpu_count() or 1
+    return max(1, min(threads + 1, derainer.working_memory // _SHARE // (2 * size)))
+
+
+def turns(frame: av.VideoFrame) -> int:
+    """Quarter turns counterclockwise after which a frame is seen."""
+    return round(frame.rotation / 90)
+
+
+def steadied(frames: Iterator[Frame], filter_: TemporalFilter | None) -> Iterator[Frame]:
+    """Hand the frames of a segment through a filter, which may hold some of them back."""
+    if filter_ is None:
+        yield from frames
+        return
+    waiting: list[Frame] = []
+
+    def ready(results: list[Pixels]) -> Iterator[Frame]:
+        for clean in results:
+            one = waiting.pop(0)
+            one.clean = clean
+            yield one
+
+    for one in frames:
+        waiting.append(one)
+        yield from ready(filter_.push(one.rainy, one.clean))
+    yield from ready(filter_.flush())
