@@ -110,7 +110,6 @@ def derain_clips(
                 write_picture(Picture(pixels), job.target, overwrite=overwrite)
             else:
                 _announce(clip, derainer)
-                job.target.parent.mkdir(parents=True, exist_ok=True)
                 with frame_progress(clip.frames, str(job.source)) as advance:
                     outcome = derain_clip(
                         derainer,

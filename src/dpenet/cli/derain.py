@@ -328,8 +328,8 @@ def _count(records: Iterator[Record], total: int, tally: Tally) -> None:
         tally.add(record)
         if record.ends_all and number < total:
             raise DpenetError(
-                f"nothing more can be written, and {total - number} are left; make room, and the "
-                "same command goes on with them"
+                f"nothing more can be written, and {total - number} are left: make room, and the "
+                "same command does them (with --resume, what is begun of a clip is taken over)"
             )
 
 

@@ -20,6 +20,7 @@ from dpenet.inference.moving import Frame, Pixels, TemporalFilter, derained, ste
 from dpenet.inference.parts import drop_useless, finished, part_path, plan
 from dpenet.media.colour import Colours, output_format, sample_bits
 from dpenet.media.encoders import find_encoder
+from dpenet.media.files import make_folder
 from dpenet.media.frames import Damage, read_frames
 from dpenet.media.frames import decode as decode_frames
 from dpenet.media.hdr import light_of, with_light
@@ -156,7 +157,7 @@ def derain_clip(
                 yield Frame(segment, frame, rainy, rainy)
 
     with _told(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         unfit = unfit_streams(clip, encoder, pixel_format, target)
     with _cleaning(folder, clip), _told(target):
         made = finished(folder, plan(derainer, clip, encoding), clip, resume=resume)
