@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -104,6 +105,31 @@ def test_metadata_depth_and_alpha_are_kept(client: TestClient, photo: Photo) -> 
     assert read_picture(answer.content).pixels.dtype == np.uint16
 
 
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP"])
+def test_all_pages_and_frames_are_derained(
+    client: TestClient, photo: Photo, derainer: dpenet.Derainer, kind: str
+) -> None:
+    frames = [Image.fromarray(np.roll(photo, step, 1)) for step in range(3)]
+    file = io.BytesIO()
+    frames[0].save(file, kind, save_all=True, append_images=frames[1:])
+    answer = client.post("/v1/derain", content=file.getvalue())
+    assert answer.status_code == 200, answer.text
+    assert answer.content == derainer(file.getvalue())
+    assert Image.open(io.BytesIO(answer.content)).n_frames == 3  # type: ignore[attr-defined]
+    single = client.post("/v1/derain?format=png", content=file.getvalue())
+    assert single.status_code == 422
+    assert "holds 3" in error_of(single)["message"]
+
+
+def test_pixels_of_all_pages_count(make_client: MakeClient, photo: Photo) -> None:
+    pages = [Image.fromarray(photo), Image.fromarray(photo[:, :50])]
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    for most, status in ((61 * (83 + 50), 200), (61 * (83 + 50) - 1, 422)):
+        with make_client(max_pixels=most) as client:
+            assert client.post("/v1/derain", content=file.getvalue()).status_code == status
+
+
 @pytest.mark.parametrize(
     ("name", "media_type"),
     [("webp", "image/webp"), ("tiff", "image/tiff"), ("bmp", "image/bmp"), ("jpeg", "image/jpeg")],
@@ -136,12 +162,16 @@ def test_limits_of_size(make_client: MakeClient, rainy: bytes) -> None:
 
 
 def test_limit_of_time(make_client: MakeClient, photo: Photo) -> None:
-    with make_client(seconds=1) as client:
+    with make_client(seconds=1, workers=1) as client:
         large = encoded(np.tile(photo, (30, 20, 1)))
         late = client.post("/v1/derain?model=universal&precision=fp32", content=large)
         assert (late.status_code, error_of(late)["code"]) == (503, "took_too_long")
         assert int(late.headers["Retry-After"]) >= 1
-        # The thread that computed it is free again.
+        # The one thread that computed it is free again.
+        end = time.monotonic() + 60
+        while "dpenet_working 0.0" not in client.get("/metrics").text.splitlines():
+            assert time.monotonic() < end, "it is still computed"
+            time.sleep(0.02)
         assert client.post("/v1/derain", content=encoded(photo[:8, :8])).status_code == 200
 
 
@@ -266,7 +296,7 @@ def test_a_failure_of_ours_is_one_of_ours(
     def fail(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("never to be seen")
 
-    monkeypatch.setattr("dpenet.server.jobs.read_picture", fail)
+    monkeypatch.setattr("dpenet.server.pictures.read_picture", fail)
     answer = client.post("/v1/derain", content=rainy)
     assert (answer.status_code, error_of(answer)["code"]) == (500, "internal_error")
     assert "never to be seen" not in answer.text

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dpenet.errors import ModelError, UsageError
+from dpenet.inference.pipeline import Stopped, stoppable
 from dpenet.server import catalogue
 from dpenet.server.catalogue import Key, Models
 from dpenet.server.settings import Settings
@@ -48,14 +49,41 @@ def test_a_model_is_loaded_once_and_the_least_used_goes(opened: list[str]) -> No
 
 def test_what_is_in_use_stays_and_the_next_waits(opened: list[str]) -> None:
     models = Models(Settings(loaded_models=1))
-    waiting = threading.Thread(target=use, args=(models, "b"))
+    began = threading.Event()
+
+    def wait() -> None:
+        began.set()
+        use(models, "b")
+
+    waiting = threading.Thread(target=wait)
     with models.lease(key("a")):
         waiting.start()
-        waiting.join(0.1)
+        assert began.wait(30)
+        waiting.join(0.3)
         assert waiting.is_alive()
         assert opened == ["a"]
-    waiting.join(5)
+    waiting.join(30)
     assert opened == ["a", "b"]
+
+
+def test_who_waits_for_a_model_in_vain_is_stopped(opened: list[str]) -> None:
+    models, stop = Models(Settings(loaded_models=1)), threading.Event()
+    ended: list[type[BaseException]] = []
+
+    def wait() -> None:
+        with stoppable(stop):
+            try:
+                use(models, "b")
+            except Stopped as stopped:
+                ended.append(type(stopped))
+
+    waiting = threading.Thread(target=wait)
+    with models.lease(key("a")):
+        waiting.start()
+        stop.set()
+        waiting.join(30)
+        assert ended == [Stopped]
+    assert opened == ["a"]
 
 
 def test_several_at_once_load_it_once(opened: list[str]) -> None:
@@ -64,7 +92,7 @@ def test_several_at_once_load_it_once(opened: list[str]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert opened == ["a"]
 
 

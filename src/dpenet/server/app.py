@@ -65,15 +65,21 @@ def create_app(settings: Settings) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
-            expose_headers=["X-Request-Id", "X-Model", "X-Precision", "Server-Timing"],
+            expose_headers=[
+                *("X-Request-Id", "X-Model", "X-Precision", "Server-Timing", "Retry-After")
+            ],
         )
-    app.add_middleware(Envelope, metrics=service.metrics, hosts=settings.hosts)
+    app.add_middleware(
+        Envelope,
+        metrics=service.metrics,
+        hosts=settings.hosts,
+        origins=settings.cors_origins,
+    )
     return app
 
 
 def _answer_errors(app: FastAPI) -> None:
-    """Give every error the one shape, and count it."""
-    service: Service = app.state.service
+    """Give every error the one shape."""
 
     def answer(
         request: Request,
@@ -82,7 +88,6 @@ def _answer_errors(app: FastAPI) -> None:
         message: str,
         headers: Mapping[str, str] | None = None,
     ) -> JSONResponse:
-        service.metrics.errors.labels(code).inc()
         request.state.facts = {"error": code}
         return JSONResponse(body_of(code, message, request_id(request.scope)), status, headers)
 

@@ -44,7 +44,7 @@ async def read_upload(request: Request, place: Place, most: int, seconds: float)
         )
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise RefusedError(415, "unsupported_encoding", "send the file without Content-Encoding")
-    chunks = _bounded(request, place, most + (_FORM_BYTES if is_form else 0))
+    chunks = _bounded(request, place, most, _FORM_BYTES if is_form else 0)
     try:
         async with asyncio.timeout(seconds):
             if is_form:
@@ -56,14 +56,14 @@ async def read_upload(request: Request, place: Place, most: int, seconds: float)
         ) from None
 
 
-async def _bounded(request: Request, place: Place, most: int) -> AsyncGenerator[bytes]:
+async def _bounded(request: Request, place: Place, most: int, beside: int) -> AsyncGenerator[bytes]:
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > most:
+    if announced.isdecimal() and int(announced) > most + beside:
         raise too_many_bytes(most)
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > most:
+        if size > most + beside:
             raise too_many_bytes(most)
         place.hold(size)
         yield chunk

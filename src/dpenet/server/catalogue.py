@@ -6,15 +6,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from typing import NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from dpenet.errors import DpenetError, ModelError, UsageError
 from dpenet.inference.derainer import Derainer
 from dpenet.inference.devices import torch_device
 from dpenet.inference.options import PRECISIONS
-from dpenet.inference.pipeline import Room, stoppable
+from dpenet.inference.pipeline import Room, stoppable, wait_stoppably
 from dpenet.inference.precision import plan
 from dpenet.server.settings import Settings
 from dpenet.zoo import Weights, load_weights
@@ -45,8 +46,36 @@ class ModelFacts(BaseModel):
 class Offer(BaseModel):
     """The models that may be asked for, the default first, and what is taken."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "models": [
+                    {
+                        "name": "universal",
+                        "title": "All kinds of rain",
+                        "state": "embedded",
+                        "licence": "Apache-2.0",
+                        "trained_on": "synthetic rain",
+                        "note": "",
+                        "parameters": 123456,
+                        "scores": [],
+                        "precisions": ["fp32", "int8"],
+                        "default_precision": "int8",
+                        "default": True,
+                    }
+                ],
+                "clips": True,
+                "heic": False,
+                "max_bytes": 32000000,
+                "max_pixels": 50000000,
+                "max_clip_bytes": 64000000,
+            }
+        }
+    )
+
     models: tuple[ModelFacts, ...]
     clips: bool
+    heic: bool
     max_bytes: int
     max_pixels: int
     max_clip_bytes: int
@@ -82,6 +111,7 @@ def survey(settings: Settings) -> Offer:
     return Offer(
         models=tuple(facts),
         clips=settings.serves_clips,
+        heic=find_spec("pillow_heif") is not None,
         max_bytes=settings.max_bytes,
         max_pixels=settings.max_pixels,
         max_clip_bytes=settings.max_clip_bytes,
@@ -184,9 +214,10 @@ class Models:
         Raises:
             ModelError: If the model is damaged.
             UsageError: If it cannot be computed so.
+            Stopped: If nobody waits for the calling worker any more.
         """
         with self._changed:
-            self._changed.wait_for(lambda: key in self._loaded or self._make_room())
+            wait_stoppably(self._changed, lambda: key in self._loaded or self._make_room())
             is_new = key not in self._loaded
             one = self._loaded.pop(key, None) or _Loaded()
             self._loaded[key] = one  # the most recently used is the last

@@ -10,7 +10,9 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
+from dpenet.server.envelope import PROTECTION, new_id, note
 from dpenet.server.failures import body_of, code_of
+from dpenet.server.metrics import Metrics
 from dpenet.server.settings import Settings
 
 _PIECE = 1 << 14
@@ -26,14 +28,16 @@ class Connection(H11Protocol):
     _header_seconds: float
     _send_seconds: float
     _most: int
+    _metrics: Metrics
 
     @classmethod
-    def limited(cls, settings: Settings) -> type[Connection]:
-        """This class with the limits of the settings."""
+    def limited(cls, settings: Settings, metrics: Metrics) -> type[Connection]:
+        """This class with the limits of the settings, and what counts the refusals."""
         limits = {
             "_header_seconds": settings.header_seconds,
             "_send_seconds": settings.send_seconds,
             "_most": settings.connections,
+            "_metrics": metrics,
         }
         return type(cls.__name__, (cls,), limits)
 
@@ -91,11 +95,15 @@ class Connection(H11Protocol):
             self._head = self.loop.call_later(self._header_seconds, self.transport.abort)
 
     def _refuse(self, status: int, message: str, headers: list[tuple[bytes, bytes]]) -> None:
-        body = json.dumps(body_of(code_of(status), message, "")).encode()
+        name, code = new_id(), code_of(status)
+        body = json.dumps(body_of(code, message, name)).encode()
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-request-id", name.encode()),
             (b"connection", b"close"),
+            *PROTECTION,
             *headers,
         ]
         answer = h11.Response(
@@ -104,3 +112,6 @@ class Connection(H11Protocol):
         for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+        facts = {"route": "", "method": "other", "status": status, "error": code}
+        client = self.client[0] if self.client else ""
+        note(self._metrics, 0, {"request_id": name, "client": client, **facts})

@@ -12,6 +12,8 @@ from dpenet.server.failures import ErrorAnswer
 from dpenet.server.kinds import CLIPS, PICTURES
 
 _BINARY = {"type": "string", "format": "binary"}
+# Swagger UI and others fetch it; in JSON there is no other way to show a file.
+_EXAMPLE = {"picture": {"summary": "A photo in rain", "externalValue": "/page/examples/boats.jpg"}}
 _WAIT = {
     "Retry-After": {
         "description": "Seconds after which to try again.",
@@ -20,10 +22,12 @@ _WAIT = {
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The token is missing or wrong."},
+    403: {"description": "A page of another site sent it, which is not allowed to."},
     406: {"description": "Nothing that Accept allows can be written."},
     408: {"description": "The body took too long to arrive."},
     413: {"description": "The upload has too many bytes."},
     415: {"description": "The upload is of no kind that is known."},
+    421: {"description": "The name in the header Host is not one of this service."},
     422: {"description": "A parameter or the picture is not what it should be."},
     429: {"description": "Too many requests of this client at once.", "headers": _WAIT},
     503: {"description": "Busy, not ready, or it took too long.", "headers": _WAIT},
@@ -41,7 +45,9 @@ class Choices(BaseModel):
         default=None, description="A name from /v1/models.", examples=["universal"]
     )
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] | None = Field(
-        default=None, description="Number format of the arithmetic; one that /v1/models lists."
+        default=None,
+        description="Number format of the arithmetic; one that /v1/models lists.",
+        examples=["fp32"],
     )
     strength: float = Field(
         default=1.0, ge=0, le=1, description="From 0 (the input) to 1 (the result).", examples=[0.8]
@@ -54,7 +60,13 @@ class Choices(BaseModel):
         pattern=f"^({'|'.join(PICTURES)})$",
         default=None,
         description="Of the answer, for pictures. Default: what Accept prefers, else as sent.",
+        examples=["png"],
     )
+
+
+def of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that have these statuses."""
+    return {status: ERRORS[status] for status in statuses}
 
 
 def answers() -> dict[int | str, dict[str, Any]]:
@@ -80,12 +92,13 @@ def upload() -> dict[str, Any]:
     """The body of an upload: the picture as it is, or a form."""
     form = {"type": "object", "required": [FIELD], "properties": {FIELD: _BINARY}}
     kinds = (*PICTURES.values(), *CLIPS.values(), "application/octet-stream")
-    raw = {name: {"schema": _BINARY} for name in kinds}
+    raw: dict[str, Any] = {name: {"schema": _BINARY} for name in kinds}
+    raw["image/jpeg"]["examples"] = _EXAMPLE
     return {
         "requestBody": {
             "required": True,
             "description": "A picture or clip as it is, or as a field of a form.",
-            "content": {**raw, "multipart/form-data": {"schema": form}},
+            "content": {**raw, "multipart/form-data": {"schema": form, "examples": _EXAMPLE}},
         }
     }
 

@@ -68,6 +68,12 @@ def busy(status: int, code: str, message: str, retry_after: int) -> RefusedError
     return RefusedError(status, code, message, {"Retry-After": str(retry_after)})
 
 
+def too_many_pixels(what: str, pixels: int, most: int) -> RefusedError:
+    """The error for what is larger than it may be."""
+    message = f"{what}: {pixels} pixels are more than the {most} that are taken"
+    return RefusedError(422, "too_many_pixels", message)
+
+
 def body_of(code: str, message: str, request_id: str) -> dict[str, Any]:
     """The body of an error, as `ErrorAnswer` describes it."""
     return {"error": {"code": code, "message": message, "request_id": request_id}}

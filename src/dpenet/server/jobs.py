@@ -1,9 +1,8 @@
-"""What is done with a picture: on a thread of its own, in its turn, stopped if nobody waits."""
+"""How a picture or clip is worked on: on a thread, in its turn, stopped if nobody waits."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,18 +13,12 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from dpenet.errors import PictureError
-from dpenet.inference.memory import COPIES
-from dpenet.inference.pipeline import Stopped, check_stop, stoppable
-from dpenet.media.formats import sniff
-from dpenet.media.images import encode_picture, read_picture, read_size
-from dpenet.server.catalogue import Key, Models
-from dpenet.server.failures import RefusedError, busy
+from dpenet.inference.pipeline import Stopped, stoppable
+from dpenet.server.failures import busy
 from dpenet.server.line import Line
 from dpenet.server.metrics import Stages
 
 Result = TypeVar("Result")
-_CHANNELS = 3
 
 
 @dataclass(frozen=True)
@@ -134,83 +127,3 @@ async def while_wanted(request: Request, seconds: float, line: Line) -> AsyncIte
         raise
     finally:
         watcher.cancel()
-
-
-def picture_kind(content: bytes) -> str:
-    """The format of a picture that came, by its first bytes.
-
-    Raises:
-        RefusedError: If it is none of those known.
-    """
-    kind = sniff(content)
-    if kind is None:
-        raise RefusedError(
-            415,
-            "unknown_kind",
-            "this is no picture of a kind that is known, such as PNG, JPEG, TIFF or HEIC",
-        )
-    return kind
-
-
-def check_pixels(content: bytes, most: int) -> int:
-    """How many pixels a picture has, from its header.
-
-    Raises:
-        RefusedError: If it has more than ``most``.
-        PictureError: If it cannot be read.
-    """
-    height, width = read_size(content)
-    if height * width > most:
-        raise too_many_pixels(f"{width} x {height}", height * width, most)
-    return height * width
-
-
-def too_many_pixels(what: str, pixels: int, most: int) -> RefusedError:
-    """The error for what is larger than it may be."""
-    message = f"{what}: {pixels} pixels are more than the {most} that are taken"
-    return RefusedError(422, "too_many_pixels", message)
-
-
-def derain_picture(
-    content: bytes,
-    models: Models,
-    key: Key,
-    strength: float,
-    answer: tuple[str, str],
-    most_pixels: int,
-    stages: Stages,
-) -> Derained:
-    """Derain the content of a picture file; on a thread.
-
-    Args:
-        content: The file.
-        models: To compute with.
-        key: Which of them.
-        strength: As `Options` has it.
-        answer: Format and media type of the result.
-        most_pixels: That are taken.
-        stages: Measured here: decode, network, encode.
-
-    Raises:
-        RefusedError: If the picture is too large.
-        PictureError: If it cannot be read, or not be written in this format.
-        UsageError: If the memory allowed is too little.
-        ModelError: If the model is damaged.
-    """
-    pixels = check_pixels(content, most_pixels)
-    with models.lease(key) as derainer:
-        if strength < 1:
-            derainer = derainer.at_strength(strength)
-        size = COPIES * _CHANNELS * pixels
-        limit = derainer.working_memory // 4
-        with models.room.take(size, limit):
-            check_stop()
-            with stages.time("decode"):
-                rainy = read_picture(content)
-            if math.prod(rainy.pixels.shape[:2]) != pixels:
-                raise PictureError("the picture: its header names another size than it has")
-            with stages.time("network"):
-                clean = derainer.derain_picture(rainy)
-            with stages.time("encode"):
-                encoded = encode_picture(clean, answer[0])
-        return Derained(encoded, answer[1], derainer.precision, pixels)

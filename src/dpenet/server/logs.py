@@ -27,10 +27,13 @@ class JsonLines(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Send the logs of the service and of uvicorn to stderr."""
+    """Send all logs and warnings to stderr: those of this service and of uvicorn from a level on.
+
+    Of the libraries beneath, what they warn of.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name in ("dpenet.server", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level.upper())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.captureWarnings(True)
+    for name in ("dpenet", "uvicorn.error"):
+        logging.getLogger(name).setLevel(level.upper())

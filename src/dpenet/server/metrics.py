@@ -16,9 +16,14 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 
 
 class Metrics:
-    """Counters of one service."""
+    """Counters of one service.
 
-    def __init__(self, line: Line) -> None:
+    Args:
+        line: Of the pictures, with the places of all.
+        clips: The line of the clips.
+    """
+
+    def __init__(self, line: Line, clips: Line) -> None:
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter(
@@ -47,10 +52,17 @@ class Metrics:
         self.pixels = Counter(
             "dpenet_pixels", "Pixels derained.", ("model", "precision"), registry=registry
         )
+
+        def waiting() -> int:
+            return line.waiting + clips.waiting
+
+        def working() -> int:
+            return line.working + clips.working
+
         for name, text, read in (
             ("dpenet_places_taken", "Requests in hand.", lambda: line.taken),
-            ("dpenet_waiting", "Requests that wait for their turn.", lambda: line.waiting),
-            ("dpenet_working", "Pictures and clips being computed.", lambda: line.working),
+            ("dpenet_waiting", "Requests that wait for their turn.", waiting),
+            ("dpenet_working", "Pictures and clips being computed.", working),
             ("dpenet_held_bytes", "Bytes of uploads and results in hand.", lambda: line.held),
         ):
             Gauge(name, text, registry=registry).set_function(read)

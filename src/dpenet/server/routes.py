@@ -20,10 +20,11 @@ from dpenet.server.answers import Chunked
 from dpenet.server.body import read_upload, too_many_bytes
 from dpenet.server.catalogue import Key, Offer
 from dpenet.server.failures import RefusedError, busy
-from dpenet.server.jobs import Derained, derain_picture, picture_kind, while_wanted
+from dpenet.server.jobs import Derained, while_wanted
 from dpenet.server.kinds import PICTURES, answer_format, clip_suffix
 from dpenet.server.line import Place
 from dpenet.server.metrics import Stages
+from dpenet.server.pictures import derain_picture, picture_kind
 from dpenet.server.service import Service
 
 PAGE = Path(__file__).with_name("page")
@@ -76,23 +77,26 @@ async def take_place(request: Request, service: Shared) -> AsyncIterator[Place]:
         yield place
 
 
+@open_routes.head("/", include_in_schema=False)
 @open_routes.get("/", include_in_schema=False)
 def page() -> FileResponse:
     """The page for people."""
     return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
 
 
+@open_routes.head("/healthz", include_in_schema=False)
 @open_routes.get("/healthz", tags=["health"], summary="Whether the service runs")
 async def healthz() -> Health:
     """Answers as long as the process lives."""
     return Health(status="ok", version=dpenet.__version__)
 
 
+@open_routes.head("/readyz", include_in_schema=False)
 @open_routes.get(
     "/readyz",
     tags=["health"],
     summary="Whether a picture would be taken now",
-    responses={503: describe.ERRORS[503]},
+    responses=describe.of(503),
 )
 async def readyz(service: Shared) -> Health:
     """The default model is loaded, and there is a place."""
@@ -106,14 +110,22 @@ async def readyz(service: Shared) -> Health:
     tags=["health"],
     summary="Counters for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **describe.of(401, 421),
+    },
 )
 async def metrics(service: Shared) -> Response:
     """Requests, the line, seconds by stage, pixels, errors, and the process itself."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-@guarded_routes.get("/v1/models", tags=["deraining"], summary="The models that may be named")
+@guarded_routes.get(
+    "/v1/models",
+    tags=["deraining"],
+    summary="The models that may be named",
+    responses=describe.of(401, 421),
+)
 async def models(service: Shared) -> Offer:
     """The default first."""
     return service.offer
@@ -145,7 +157,7 @@ async def derain(
         job = _clip_job(service, key, choices, content, suffix, place, stages)
         workshop, seconds = service.clip_workshop, settings.clip_seconds
     else:
-        accept = request.headers.get("accept")
+        accept = ",".join(request.headers.getlist("accept"))
         job = _picture_job(service, key, choices, content, accept, stages)
         workshop, seconds = service.workshop, settings.seconds
     async with while_wanted(request, seconds, service.line):
@@ -169,13 +181,14 @@ def _picture_job(
     key: Key,
     choices: describe.Choices,
     content: bytes,
-    accept: str | None,
+    accept: str,
     stages: Stages,
 ) -> Callable[[], Derained]:
     settings = service.settings
     if len(content) > settings.max_bytes:
         raise too_many_bytes(settings.max_bytes)
-    name = answer_format(picture_kind(content), choices.format, accept)
+    kind = picture_kind(content, heic=service.offer.heic)
+    name = answer_format(kind, choices.format, accept)
 
     def job() -> Derained:
         answer, most = (name, PICTURES[name]), settings.max_pixels
@@ -200,7 +213,7 @@ def _clip_job(
         raise RefusedError(422, "unusable_request", "a clip comes back as it was: leave out format")
     if len(content) > settings.max_clip_bytes:
         raise too_many_bytes(settings.max_clip_bytes)
-    place.hold(clips.HELD * len(content))
+    place.hold(clips.held(len(content)))
 
     def job() -> Derained:
         return clips.derain_clip(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+from contextlib import suppress
 
 import uvicorn
 
@@ -10,6 +12,9 @@ from dpenet.server.app import create_app
 from dpenet.server.connection import Connection
 from dpenet.server.logs import LOGGER, configure
 from dpenet.server.settings import Settings
+
+# Of glibc's mallopt, and bytes.
+_M_MMAP_THRESHOLD, _LARGE = -3, 1 << 20
 
 
 def serve(settings: Settings) -> None:
@@ -23,6 +28,7 @@ def serve(settings: Settings) -> None:
         UsageError: If the device or the precision is not there.
     """
     configure(settings.log_level)
+    _return_large_blocks()
     app = create_app(settings)
     if not settings.is_local and settings.token is None:
         LOGGER.warning("reachable from other machines, and no token is set")
@@ -31,7 +37,7 @@ def serve(settings: Settings) -> None:
         app,
         host=settings.host,
         port=settings.port,
-        http=Connection.limited(settings),
+        http=Connection.limited(settings, app.state.service.metrics),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -44,3 +50,13 @@ def serve(settings: Settings) -> None:
         ),
     )
     uvicorn.Server(config).run()
+
+
+def _return_large_blocks() -> None:
+    """Let glibc give large blocks back as soon as they are freed; others are left alone.
+
+    It would learn from the first that such blocks are better kept, by each thread for itself:
+    measured, half as much again as pictures and network take.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)

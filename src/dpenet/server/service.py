@@ -8,6 +8,7 @@ from dpenet.errors import DpenetError
 from dpenet.server import catalogue
 from dpenet.server.catalogue import Key, Models
 from dpenet.server.failures import RefusedError
+from dpenet.server.folders import remove_left
 from dpenet.server.jobs import Workshop
 from dpenet.server.line import Line
 from dpenet.server.logs import LOGGER
@@ -33,11 +34,14 @@ class Service:
         self.line = Line(
             settings.slots, settings.places, settings.places_per_client, settings.max_held
         )
-        self.metrics = Metrics(self.line)
-        self.workshop = Workshop(self.line)
         # Clips wait for one another, and not before pictures.
-        self.clip_workshop = Workshop(Line(settings.clip_workers))
+        clip_line = Line(settings.clip_workers)
+        self.metrics = Metrics(self.line, clip_line)
+        self.workshop = Workshop(self.line)
+        self.clip_workshop = Workshop(clip_line)
         self.ready = False
+        if settings.clip_folder is not None:
+            remove_left(settings.clip_folder)
 
     def key(self, model: str | None, precision: str | None, stage: int) -> Key:
         """The network that a request asks for.

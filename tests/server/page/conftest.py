@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.server.page.screens import write_rainy
+from tests.server.page.screens import WAITING_SECONDS, write_rainy
 
 MODEL = "universal-nano"
 STARTING_SECONDS = 60
@@ -97,7 +97,7 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
             **{"viewport": DESKTOP, "reduced_motion": "reduce", **options}
         )
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(1000 * WAITING_SECONDS)
         page.on("console", heard)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("response", answered)

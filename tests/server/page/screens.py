@@ -13,7 +13,7 @@ from PIL import Image
 
 Pixels = NDArray[np.uint8]
 DERAIN = "**/v1/derain*"
-WAITING_SECONDS = 20
+WAITING_SECONDS = 60
 
 
 def write_rainy(path: Path, seed: int = 0, width: int = 240, height: int = 160) -> Path:
@@ -46,7 +46,7 @@ def open_tile(page: Any, at: int) -> None:
 
 
 def settle(page: Any) -> None:
-    """Wait until the open picture is decoded and all that is said of it is on the page."""
+    """Wait until the open picture is decoded and drawn, and all that is said of it is there."""
     page.locator("#bench[aria-busy=false]").wait_for(state="attached")
 
 
@@ -80,6 +80,7 @@ def pixels(content: bytes | Path) -> Pixels:
 
 
 def screen(page: Any, selector: str = "#sheet") -> Pixels:
-    """The pixels that an element has on the screen."""
+    """The pixels that an element has on the screen once all of it is drawn."""
+    settle(page)
     page.wait_for_timeout(50)  # for a frame to be painted
     return pixels(page.locator(selector).screenshot(animations="disabled"))

@@ -22,6 +22,13 @@ export function setToken(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
+/** Forget the token, which was not accepted; false if there is none. */
+export function dropToken() {
+  const had = sessionStorage.getItem(TOKEN) !== null;
+  sessionStorage.removeItem(TOKEN);
+  return had;
+}
+
 function authorization() {
   const token = sessionStorage.getItem(TOKEN);
   return token ? { Authorization: `Bearer ${token}` } : {};

@@ -1,6 +1,6 @@
 /** The page: pictures come in, are derained one after the other, and can be saved. */
 
-import { ApiError, getModels, setToken } from "./api.js";
+import { ApiError, dropToken, getModels, setToken } from "./api.js";
 import { Bench } from "./bench.js";
 import { takePicture } from "./camera.js";
 import { distinctNames, resultName } from "./pictures.js";
@@ -89,6 +89,7 @@ function showActions() {
 
 async function exampleFile(name) {
   const answer = await fetch(new URL(`examples/${name}.jpg`, import.meta.url));
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
   return new File([await answer.blob()], `${name}.jpg`, { type: "image/jpeg" });
 }
 
@@ -153,10 +154,12 @@ async function loadModels() {
     const answer = await getModels();
     models = answer.models;
     if (answer.clips) acceptClips();
+    if (answer.heic) $("files").accept += ",.heic,.heif";
+    $("no-heic").hidden = answer.heic;
     showModels();
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) {
-      if (await login()) await loadModels();
+      if (!(await login())) toast("Without a token nothing can be derained here.");
     } else toast(`The models could not be listed: ${error.message}`);
   }
 }
@@ -186,6 +189,7 @@ function login() {
   asking ??= new Promise((resolve) => {
     const dialog = $("login");
     const field = $("token");
+    $("login-wrong").hidden = !dropToken();
     field.value = "";
     dialog.querySelector("form").onsubmit = (event) => {
       event.preventDefault();
@@ -252,7 +256,13 @@ for (const button of all("button.camera"))
     }
   });
 for (const button of all("[data-example]"))
-  button.addEventListener("click", async () => add([await exampleFile(button.dataset.example)]));
+  button.addEventListener("click", async () => {
+    try {
+      add([await exampleFile(button.dataset.example)]);
+    } catch (error) {
+      toast(`The example could not be fetched: ${error.message}`);
+    }
+  });
 
 $("cancel").addEventListener("click", () => work.cancel(bench.item));
 $("remove").addEventListener("click", () => remove(bench.item));

@@ -29,6 +29,7 @@ export class Bench {
   #framed = ""; // address of the picture that the viewer has the size of
   #shown = { before: false, after: false };
   #rain = null; // aborts the drawing of the layer; null if it is not drawn
+  #busy = 0; // how much is being opened or drawn
 
   /** @param {Work} work - says how many are before one. */
   constructor(work) {
@@ -51,8 +52,22 @@ export class Bench {
   }
 
   /** Show a picture in its present state; what depends on its pixels follows, and then busy ends. */
-  async show(item) {
+  show(item) {
+    return this.#busyUntil(this.#show(item));
+  }
+
+  async #busyUntil(end) {
+    this.#busy++;
     $("bench").ariaBusy = "true";
+    try {
+      await end;
+    } finally {
+      this.#busy--;
+      if (!this.#busy) $("bench").ariaBusy = "false";
+    }
+  }
+
+  async #show(item) {
     if (item !== this.#item) $("notice").hidden = true;
     this.#item = item;
     $("name").textContent = item.file.name;
@@ -68,7 +83,6 @@ export class Bench {
     if (urls !== this.#opened) return;
     this.#showNotice();
     this.#showFacts();
-    $("bench").ariaBusy = "false";
   }
 
   close() {
@@ -127,7 +141,7 @@ export class Bench {
     this.#viewer.view = before && after ? wanted : after ? "after" : "before";
     if (wanted === "rain" && before && after && this.#rain === null) {
       this.#rain = new AbortController();
-      drawRain($("before"), $("after"), $("rain"), this.#rain.signal);
+      this.#busyUntil(drawRain($("before"), $("after"), $("rain"), this.#rain.signal));
     }
   }
 

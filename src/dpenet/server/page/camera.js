@@ -32,22 +32,36 @@ function pickFromCamera() {
   });
 }
 
+/** What the user decides; whatever else closes the dialog is a no. */
+function decision(dialog) {
+  return new Promise((resolve) => {
+    $("shoot").onclick = () => resolve(true);
+    dialog.querySelector(".close").onclick = () => resolve(false);
+    dialog.onclose = () => resolve(false);
+  });
+}
+
 async function shoot(stream) {
   const dialog = $("camera");
   const finder = $("finder");
+  const decided = decision(dialog);
+  $("shoot").disabled = true;
   finder.srcObject = stream;
   dialog.showModal();
-  await finder.play();
-  const taken = await new Promise((resolve) => {
-    $("shoot").onclick = () => resolve(true);
-    dialog.querySelector(".close").onclick = () => resolve(false);
-    dialog.oncancel = () => resolve(false);
-  });
-  const canvas = new OffscreenCanvas(finder.videoWidth, finder.videoHeight);
-  canvas.getContext("2d").drawImage(finder, 0, 0);
-  finder.srcObject = null;
-  dialog.close();
-  if (!taken) return null;
-  const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY });
-  return new File([blob], `camera-${stamp()}.jpg`, { type: blob.type });
+  try {
+    // The camera may take a while to start, and the user may think better of it meanwhile.
+    const started = finder.play().then(() => {
+      $("shoot").disabled = false;
+      $("shoot").focus();
+      return decided;
+    });
+    if (!(await Promise.race([decided, started]))) return null;
+    const canvas = new OffscreenCanvas(finder.videoWidth, finder.videoHeight);
+    canvas.getContext("2d").drawImage(finder, 0, 0);
+    const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY });
+    return new File([blob], `camera-${stamp()}.jpg`, { type: blob.type });
+  } finally {
+    finder.srcObject = null;
+    dialog.close();
+  }
 }
