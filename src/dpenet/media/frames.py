@@ -23,6 +23,8 @@ _TRIES = 4
 _ODD_FRAMES = 30
 # So many frames without a timestamp are held until one that has one comes.
 _MOST_WAITING = 16
+# Codecs store whole blocks: tiny frames are far larger than what is shown of them.
+_PADDING = 1 << 16
 
 
 @dataclass
@@ -59,6 +61,8 @@ def read_frames(
     with open_clip(clip.path) as container:
         stream = picture_stream(container)
         stream.codec_context.flags |= _OUTPUT_CORRUPT
+        # What claims to be far larger than the clip costs no memory: it is damage, or a trap.
+        stream.codec_context.options = {"max_pixels": str(4 * clip.width * clip.height + _PADDING)}
         _seek(container, stream, segment)
         frames = _of_one_size(_timed(container, stream, clip, segment), clip)
         if deinterlace:
