@@ -42,7 +42,7 @@ class Stub:
     options = SimpleNamespace(threads=2, stage=2, strength=1.0)
     working_memory = 1 << 30
     precision, device = "fp32", "cpu"
-    weights = SimpleNamespace(state={}, name="stub")
+    weights = SimpleNamespace(digest="stub", name="stub")
 
     def __init__(self, change: Callable[[Pixels], Pixels] = lambda rgb: rgb) -> None:
         self.derain_pixels = change

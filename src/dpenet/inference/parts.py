@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +13,6 @@ from dpenet.media.video import Clip, Segment
 
 if TYPE_CHECKING:
     from dpenet.inference.derainer import Derainer
-    from dpenet.zoo import Weights
 
 _PLAN = "plan.json"
 
@@ -33,19 +31,11 @@ def plan(derainer: Derainer, clip: Clip, encoding: str) -> str:
         {
             "source": [str(clip.path.absolute()), state.st_size, state.st_mtime_ns],
             "segments": [segment.start for segment in clip.segments],
-            "network": [_digest(derainer.weights), derainer.precision, derainer.device],
+            "network": [derainer.weights.digest, derainer.precision, derainer.device],
             "result": [options.stage, options.strength],
             "encoding": encoding,
         }
     )
-
-
-def _digest(weights: Weights) -> str:
-    digest = hashlib.sha256()
-    for key, array in sorted(weights.state.items()):
-        digest.update(key.encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def part_path(folder: Path, segment: Segment) -> Path:
