@@ -113,18 +113,19 @@ def test_training_removes_rain(tiny: MakeRecipe) -> None:
 
 # Checkpoints are at 3, 6, 9, validations at 4, 8, 10: in the middle of an epoch, at its end, before
 # the first checkpoint, and between a validation and the next checkpoint.
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
 @pytest.mark.parametrize(("killed_at", "ema"), [(2, 0.9), (4, None), (4, 0.9), (6, 0.9), (9, None)])
 def test_a_killed_training_goes_on_to_the_same_bytes(
-    tiny: MakeRecipe, tmp_path: Path, killed_at: int, ema: float | None
+    tiny: MakeRecipe, tmp_path: Path, killed_at: int, ema: float | None, optimiser: str
 ) -> None:
-    whole = tiny(output=tmp_path / "whole", ema=ema)
+    whole = tiny(output=tmp_path / "whole", ema=ema, optimiser={"name": optimiser})
     fit(whole)
 
     def kill(status: Status) -> None:
         if status.step == killed_at:
             raise KilledError
 
-    broken = tiny(output=tmp_path / "broken", ema=ema)
+    broken = tiny(output=tmp_path / "broken", ema=ema, optimiser={"name": optimiser})
     with pytest.raises(KilledError):
         fit(broken, report=kill)
     steps: list[int] = []
