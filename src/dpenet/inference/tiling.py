@@ -111,6 +111,8 @@ def cheapest_grid(height: int, width: int, halo: int, cost: Cost, memory: int) -
         The whole picture if it fits; else strips or tiles; the grid that takes least memory if
         none fits, which ``cost`` tells.
     """
+    if cost.of(whole := _grid(height, width, halo, 1, 1)) <= memory:
+        return whole
     found = []
     for columns in range(1, _most(width) + 1):
         affordable = memory // (_widest(width, columns, halo) * cost.pixel + cost.row)
