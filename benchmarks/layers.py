@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import torch
 from benchmarks.machine import REPOSITORY, commit, cpu, libraries
 from benchmarks.speed import FULL
@@ -29,6 +28,7 @@ from torch.overrides import TorchFunctionMode
 
 from dpenet.atomic import atomic_path
 from dpenet.inference.benchmark import noise
+from dpenet.inference.core import openvino_core
 from dpenet.inference.pixels import to_network
 from dpenet.inference.roofline import bandwidth, peak_gflops
 from dpenet.network import DPENet
@@ -144,7 +144,7 @@ def ours(
     config |= {"INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino.Core().compile_model(build_graph(weights, int8=int8), "CPU", config)
+    compiled = openvino_core().compile_model(build_graph(weights, int8=int8), "CPU", config)
     request = compiled.create_infer_request()
     keys = {key.removesuffix(".weight"): value.shape for key, value in weights.state.items()}
 

@@ -16,12 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import openvino
 from benchmarks.machine import REPOSITORY, commit, cpu, libraries
 from numpy.typing import NDArray
 
 from dpenet.atomic import atomic_path
 from dpenet.data.pairs import read_rgb
+from dpenet.inference.core import openvino_core
 from dpenet.inference.graph import build_graph
 from dpenet.inference.pixels import to_network
 from dpenet.inference.quantize import KEPT, quantize
@@ -80,7 +80,7 @@ def _centre(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _run(weights: Weights, form: Int8 | None, pictures: list[Picture]) -> list[Picture]:
     config = {"INFERENCE_PRECISION_HINT": "f32"}
-    model = openvino.Core().compile_model(build_graph(weights, int8=form), "CPU", config)
+    model = openvino_core().compile_model(build_graph(weights, int8=form), "CPU", config)
     return [np.clip(model([picture])[0], 0, 1) for picture in pictures]
 
 

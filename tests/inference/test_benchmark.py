@@ -6,7 +6,6 @@ import sys
 import time
 
 import numpy as np
-import openvino
 import pytest
 import torch
 
@@ -21,12 +20,13 @@ from dpenet.inference.benchmark import (
     operations_per_pixel,
     peak_memory,
 )
+from dpenet.inference.core import openvino_core
 from dpenet.inference.derainer import Derainer
 from dpenet.inference.roofline import bandwidth, peak_gflops
 from dpenet.network import DPENet
 from dpenet.zoo import Architecture, load_weights
 
-HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+HAS_BF16 = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from openvino import opset15 as op
 
 from dpenet.inference import calibration, graph
 from dpenet.inference.calibration import MADE_UP, dead_leaves, rainy_scenes
+from dpenet.inference.core import openvino_core
 from dpenet.inference.engines import OpenVINOEngine
 from dpenet.inference.options import Options
 from dpenet.inference.quantize import quantize, round_kernel
@@ -60,14 +61,14 @@ def test_what_runs_in_int8(weights: Weights, form: Int8) -> None:
     """All 3x3 convolutions but the first pair and the attention's, and no pass over memory more."""
     model = graph.build_graph(weights, int8=form)
     config = {"INFERENCE_PRECISION_HINT": "f32"}
-    layers = openvino.Core().compile_model(model, "CPU", config).get_runtime_model().get_ops()
+    layers = openvino_core().compile_model(model, "CPU", config).get_runtime_model().get_ops()
     kinds = [
         tuple(layer.get_rt_info()[key].get() for key in ("layerType", "runtimePrecision"))
         for layer in layers
     ]
     assert kinds.count(("Convolution", "u8")) == len(form.convolutions) == 2 * 6 - 2 + 3
     full = graph.build_graph(weights)
-    layers = openvino.Core().compile_model(full, "CPU", config).get_runtime_model().get_ops()
+    layers = openvino_core().compile_model(full, "CPU", config).get_runtime_model().get_ops()
     before = [layer.get_rt_info()["layerType"].get() for layer in layers]
     assert [kind for kind, _ in kinds].count("Eltwise") <= before.count("Eltwise")
 
@@ -92,7 +93,7 @@ def test_the_processor_computes_what_a_form_says(
     layer = graph.convolution(op.relu(rainy), weights.state[f"{name}.weight"], name, dilation)
     model = openvino.Model([op.result(layer)], [rainy], "one")
     graph._to_int8(model, form)
-    run = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    run = openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     np.testing.assert_allclose(run([x[None]])[0][0], expected, rtol=1e-5, atol=1e-5)
 
 

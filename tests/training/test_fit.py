@@ -17,7 +17,12 @@ import yaml
 
 from dpenet.errors import DataError, RecipeError, TrainingError
 from dpenet.network import DPENet
-from dpenet.training.callbacks import BEST_WEIGHTS, AtomicCheckpointIO, Status
+from dpenet.training.callbacks import (
+    BEST_WEIGHTS,
+    AtomicCheckpointIO,
+    Status,
+    TrainingInterruptedError,
+)
 from dpenet.training.config import Distillation, Model, Recipe
 from dpenet.training.fit import choose_precision, fit, make_network
 from dpenet.training.module import TrainingModule
@@ -190,13 +195,19 @@ def test_kill_9_and_resume_give_the_same_bytes(tiny: MakeRecipe, tmp_path: Path)
 def test_a_signal_ends_the_training_with_a_checkpoint(
     tiny: MakeRecipe, tmp_path: Path, number: int
 ) -> None:
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     whole = tiny(output=tmp_path / "whole")
     fit(whole)
+
+    def stop(status: Status) -> None:
+        if status.step == 5:
+            os.kill(os.getpid(), number)
+
     broken = tiny(output=tmp_path / "broken")
-    done = run_elsewhere(broken, 5, number)
-    assert done.returncode == 1
-    assert "TrainingInterruptedError: stopped after step 5 of 10; --resume" in done.stderr
+    with pytest.raises(TrainingInterruptedError, match="after step 5 of 10; --resume"):
+        fit(broken, report=stop)
     assert torch.load(broken.output / "last.ckpt", weights_only=True)["global_step"] == 5
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
     fit(broken, resume=True)
     assert everything(broken.output) == everything(whole.output)
 

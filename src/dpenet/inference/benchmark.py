@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from dpenet import __version__
 from dpenet.errors import DpenetError, UsageError
+from dpenet.inference.core import openvino_core
 from dpenet.inference.derainer import Derainer
 from dpenet.inference.roofline import bandwidth, peak_gflops
 from dpenet.zoo import Architecture, load_weights
@@ -246,9 +247,7 @@ def peak_memory() -> int | None:
 
 def processor() -> str:
     """What the processor calls itself."""
-    import openvino
-
-    return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+    return str(openvino_core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
 
 
 def _default_size(derainers: Collection[Derainer]) -> tuple[int, int]:

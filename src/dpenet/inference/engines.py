@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dpenet.errors import UsageError
 from dpenet.inference.compiled import compile_once
+from dpenet.inference.core import openvino_core
 from dpenet.inference.devices import torch_device
 from dpenet.inference.memory import is_lack, too_many
 from dpenet.inference.options import Options
@@ -80,9 +81,7 @@ class OpenVINOEngine:
     """The network compiled by OpenVINO. See `open_engine`."""
 
     def __init__(self, weights: Weights, options: Options, *, streams: int = 1) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = openvino_core()
         device = _find_device(core, options.device)
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if streams > 1:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from openvino import opset15 as op
 
 from dpenet.inference.calibration import MADE_UP, rainy_scenes
+from dpenet.inference.core import openvino_core
 from dpenet.inference.graph import LEVELS, build_graph
 from dpenet.zoo import Weights
 from dpenet.zoo.int8 import Int8, Int8Convolution
@@ -60,7 +61,7 @@ def quantize(
         if _is_large(node, weights.architecture.width) and node.friendly_name not in kept
     ]
     inputs = [layer.input_value(0) for layer in layers]
-    core = openvino.Core()
+    core = openvino_core()
     config = {"INFERENCE_PRECISION_HINT": "f32"}
     taps = openvino.Model([op.result(x) for x in inputs], model.get_parameters(), "taps")
     run = core.compile_model(taps, "CPU", config)

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from dpenet.inference.core import openvino_core
+
 _TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 _SIDES = (512, 1024, 2048)  # of the matrices
 _CHANNELS, _PICTURES = 64, (64, 128)  # of the convolutions, and their sides in pixels
@@ -31,9 +33,7 @@ def peak_gflops(precision: str, threads: int | None = None) -> float | None:
     Returns:
         The best of several kernels, or None if the processor has no such arithmetic.
     """
-    import openvino
-
-    core = openvino.Core()
+    core = openvino_core()
     if precision.upper() not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
     config = _config(threads) | {"INFERENCE_PRECISION_HINT": _TYPES[precision]}
@@ -50,7 +50,7 @@ def bandwidth(threads: int | None = None) -> float:
 
     x, y = (op.parameter([_VECTOR], np.float32) for _ in range(2))
     model = openvino.Model([x * np.array([3], np.float32) + y], [x, y])
-    return 3 * 4 * _VECTOR / _best_seconds(openvino.Core(), model, _config(threads)) / 1e9
+    return 3 * 4 * _VECTOR / _best_seconds(openvino_core(), model, _config(threads)) / 1e9
 
 
 def _config(threads: int | None) -> dict[str, Any]:

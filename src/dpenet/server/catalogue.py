@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from dpenet.errors import DpenetError, ModelError, UsageError
+from dpenet.inference.core import openvino_core
 from dpenet.inference.derainer import Derainer
 from dpenet.inference.devices import torch_device
 from dpenet.inference.options import PRECISIONS
@@ -153,9 +154,7 @@ def _capabilities(device: str) -> Sequence[str] | None:
     """What OpenVINO's device can; None if PyTorch computes."""
     if torch_device(device, "auto") is not None:
         return None
-    import openvino
-
-    core = openvino.Core()
+    core = openvino_core()
     name = "CPU" if device == "auto" else device.upper()
     try:
         found: Sequence[str] = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
