@@ -129,6 +129,34 @@ def test_some_crops_stay_clean(tiny: MakeRecipe) -> None:
     assert 30 < clean < 70
 
 
+def test_busy_crops_have_more_detail(tiny: MakeRecipe) -> None:
+    detail = {}
+    for share in (0.0, 1.0):
+        training, _ = open_sources(tiny(data={"busy_share": share}))
+        dataset = TrainingSet(training, patch=16, flips=False, seed=1)
+        crops = [dataset[epoch, i][1] for epoch in range(1, 41) for i in range(len(training))]
+        detail[share] = np.mean([float(crop.diff(dim=2).abs().mean()) for crop in crops])
+    assert detail[1.0] > 1.1 * detail[0.0]
+
+
+def test_scenes_are_turned_before_the_rain_falls(tiny: MakeRecipe, photos: Path) -> None:
+    """A crop as large as the picture can only differ by the turn."""
+    for path in photos.iterdir():
+        with Image.open(path) as picture:
+            picture.crop((0, 0, 34, 34)).save(path)
+    data = {"patch": 34, "scale": [1, 1], "rain": {"kind": "heavy", "clean_share": 0.0}}
+    upright, _ = open_sources(tiny(data=data))
+    (scene,) = upright.pictures(0)
+    turns = [np.rot90(scene, quarter) for quarter in range(4)]
+    training, _ = open_sources(tiny(data=data | {"turned": True}))
+    dataset = TrainingSet(training, patch=34, flips=False, seed=1)
+    seen = np.zeros(4, int)
+    for epoch in range(1, 201):
+        clean = (dataset[epoch, 0][1].numpy().transpose(1, 2, 0) * 255).round()
+        seen += [np.array_equal(clean, turn) for turn in turns]
+    assert seen.sum() == 200 and seen.min() > 25
+
+
 def test_validation_pictures_are_the_same_each_time_and_shared_out(tiny: MakeRecipe) -> None:
     _, validation = open_sources(tiny(validation={"share": 0.5}))
     assert len(validation) == 3

@@ -105,11 +105,16 @@ class PhotoData(_Crops):
         photos: A folder of photos; its subfolders are searched too.
         rain: What falls on them.
         scale: Least and greatest factor of the random downscaling before the rain falls.
+        turned: Turn the crops by random quarters before the rain falls: from few scenes, more
+            kinds of fine texture that is not rain.
+        busy_share: Share of the crops that are the one with the most fine detail of four.
     """
 
     photos: Path
     rain: Rain = Rain()
     scale: tuple[Annotated[float, Field(ge=1)], Annotated[float, Field(ge=1)]] = (1.0, 1.0)
+    turned: bool = False
+    busy_share: Share = 0.0
 
     @property
     def folder(self) -> Path:

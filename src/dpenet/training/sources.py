@@ -27,6 +27,7 @@ Levels = NDArray[np.uint8]  # (H, W, 3) RGB, 0..255
 Picture = NDArray[np.float32]  # (H, W, 3) RGB, 0..1
 Example = tuple[Picture, Picture]  # rainy, clean
 NO_RAIN = Rain(layers=())
+_CHOICES = 4  # of which a busy crop is the busiest
 
 
 class Source(ABC):
@@ -168,16 +169,22 @@ class PhotoSource(Source):
         return self._photos[index]
 
     def cut(self, index: int, patch: int, rng: np.random.Generator) -> Example:
+        busy = rng.random() < self._data.busy_share
+        pieces = [self._piece(index, patch, rng) for _ in range(_CHOICES if busy else 1)]
+        clean = _to_float(max(pieces, key=_detail))
+        spared = rng.random() < self._data.rain.clean_share
+        rain = NO_RAIN if spared else sample_rain(self._data.rain.kind, rng)
+        return render_rain(clean, rain, rng), clean
+
+    def _piece(self, index: int, patch: int, rng: np.random.Generator) -> Levels:
+        """A random square without rain."""
         (photo,) = self.pictures(index)
         side = min(round(patch * float(rng.uniform(*self._data.scale))), *photo.shape[:2])
         piece = photo[_window(photo.shape, side, rng)]
         if side != patch:
             resized = Image.fromarray(piece).resize((patch, patch), Image.Resampling.LANCZOS)
             piece = np.asarray(resized)
-        clean = _to_float(piece)
-        spared = rng.random() < self._data.rain.clean_share
-        rain = NO_RAIN if spared else sample_rain(self._data.rain.kind, rng)
-        return render_rain(clean, rain, rng), clean
+        return np.rot90(piece, int(rng.integers(4))) if self._data.turned else piece
 
     def centre(self, index: int, crop: int, rng: np.random.Generator) -> Example:
         (photo,) = self.pictures(index)
@@ -265,6 +272,12 @@ def _header_size(path: Path) -> tuple[int, int]:
 def _window(shape: tuple[int, ...], side: int, rng: np.random.Generator) -> tuple[slice, slice]:
     top, left = (int(rng.integers(length - side + 1)) for length in shape[:2])
     return slice(top, top + side), slice(left, left + side)
+
+
+def _detail(picture: Levels) -> float:
+    """How much neighbouring pixels differ, on average."""
+    levels = picture.astype(np.int16)
+    return float(sum(np.abs(np.diff(levels, axis=axis)).mean() for axis in (0, 1)))
 
 
 def _middle(shape: tuple[int, ...], crop: int) -> tuple[slice, slice]:
