@@ -123,7 +123,7 @@ def test_what_goes_through_in_bands(
     expected: bool,
 ) -> None:
     source = save(tmp_path / name, (100, 120, 3))
-    monkeypatch.setattr(memory, "free_memory", lambda: free)
+    monkeypatch.setattr(memory, "free_lately", lambda: free)
     monkeypatch.setattr(images, "MAX_PIXELS", most)
     outputs = [None if target is None else tmp_path / target for target in targets]
     assert needs_bands(whole, source, outputs) == expected

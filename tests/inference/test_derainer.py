@@ -243,7 +243,7 @@ def test_little_memory_means_tiles_and_the_same_result(
     picture = random_picture((150, 280, 3), np.float32)
     windows = windows_of(derainer, monkeypatch)
     whole = derainer(picture)
-    monkeypatch.setattr(memory, "free_memory", lambda: 0)
+    monkeypatch.setattr(memory, "free_lately", lambda: 0)
     np.testing.assert_allclose(derainer(picture), whole, rtol=0, atol=1e-5)
     assert windows[0] == (150, 280)
     assert len(windows) == 1 + 2 * 3
@@ -298,12 +298,12 @@ def test_a_file_too_large_for_the_memory_goes_through_in_bands(
     source, big = tmp_path / "rainy.png", tmp_path / "big.tif"
     Image.fromarray(random_picture((300, 200, 3), np.uint8)).save(source)
     whole = read_picture(derainer(source, out=tmp_path / "clean.png")).pixels
-    for module_, name in ((memory, "free_memory"), (images, "MAX_PIXELS")):
+    for module_, name in ((memory, "free_lately"), (images, "MAX_PIXELS")):
         with monkeypatch.context() as patch:
-            patch.setattr(module_, name, (lambda: 1000) if name == "free_memory" else 299 * 200)
+            patch.setattr(module_, name, (lambda: 1000) if name == "free_lately" else 299 * 200)
             windows = windows_of(derainer, patch)
             derainer(source, out=big, overwrite=True)
-            assert len(windows) == (3 * 2 if name == "free_memory" else 1)
+            assert len(windows) == (3 * 2 if name == "free_lately" else 1)
         assert np.array_equal(read_picture(big).pixels, whole)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -64,9 +65,17 @@ def test_narrow_and_short_networks_take_less() -> None:
 def test_half_of_what_is_free_is_taken_or_what_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda: 8_000_000_000)
+    monkeypatch.setattr(memory, "free_lately", lambda: 8_000_000_000)
     assert working_memory(None) == 4_000_000_000
     assert working_memory(2_000_000_000) == 2_000_000_000 - memory.OWN_MEMORY
+
+
+def test_free_memory_is_looked_up_anew_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = iter((1, 2))
+    monkeypatch.setattr(memory, "free_memory", lambda: next(known))
+    moments = iter((50.0, 50.1, 50.3, 50.3))
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    assert [memory.free_lately() for _ in range(4)] == [1, 1, 2, 2]
 
 
 def test_free_memory_is_what_the_system_says(tmp_path: Path) -> None:

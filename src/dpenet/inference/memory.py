@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,7 @@ _LIVE_TENSORS = {1: 3, 2: 5}
 _BYTES = {"fp32": 4.0, "bf16": 2.5, "fp16": 2.5, "int8": 4.75}
 # The picture as float32: what goes in, what comes out, its copy, and some layer's fourth.
 _PICTURE_BYTES = 4 * 3 * 4
+_LATELY_SECONDS = 0.2
 _LACKS = ("out of memory", "an't allocate", "ailed to allocate", "bad_alloc")
 
 
@@ -51,7 +53,7 @@ def working_memory(budget: int | None) -> int:
 
     It may be negative.
     """
-    return free_memory() // 2 if budget is None else budget - OWN_MEMORY
+    return free_lately() // 2 if budget is None else budget - OWN_MEMORY
 
 
 def give_back() -> None:
@@ -70,6 +72,16 @@ def _malloc_trim() -> Callable[[int], int] | None:
     except (AttributeError, OSError, TypeError):
         return None
     return trim
+
+
+def free_lately() -> int:
+    """`free_memory`, looked up a few times a second: small pictures need it far more often."""
+    return _free_in(int(time.monotonic() / _LATELY_SECONDS))
+
+
+@functools.lru_cache(maxsize=1)
+def _free_in(_moment: int) -> int:
+    return free_memory()
 
 
 def free_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
