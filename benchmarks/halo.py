@@ -7,10 +7,9 @@ Rainy photos are computed whole, and in small tiles with halos narrower than the
 in each precision that the model has: fp32, and int8 if its form is here (``dpenet models
 quantize``). A halo is enough where the results differ by at most one level of 8 bits on at most one
 sample in 100,000, a tenth of what the arithmetic itself may do; large tiles, as are used, have
-fewer seams. The next wider one is to be used, in all precisions that of the one that needs most: it
-goes into the table by hand, for it belongs to the pinned file, and into the metadata of an embedded
-model by itself. Rows of ``benchmarks/results/halo.json`` for other models and precisions stay as
-they are.
+fewer seams. The next wider one is to be used: it goes into the table by hand, for it belongs to the
+pinned file, and into the metadata of an embedded model by itself. Rows of
+``benchmarks/results/halo.json`` for other models and precisions stay as they are.
 """
 
 from __future__ import annotations
@@ -70,14 +69,14 @@ def enough(rows: Iterable[dict[str, Any]]) -> int | None:
     return min((row["halo"] for row in rows if not _shows(row)), default=None)
 
 
-def to_use(rows: Sequence[dict[str, Any]]) -> int:
-    """The halo for one model: what the precision that needs most was measured to need."""
-    halos: list[int] = []
-    for precision in {row["precision"] for row in rows}:
+def to_use(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """The halo for one model in each precision that was measured."""
+    halos = {}
+    for precision in sorted({row["precision"] for row in rows}):
         tried = [row for row in rows if row["precision"] == precision]
         field, found = tried[0]["receptive_field"], enough(tried)
-        halos.append(field if found is None else min(found + STEP, field))
-    return max(halos)
+        halos[precision] = field if found is None else min(found + STEP, field)
+    return halos
 
 
 def _write(rows: list[dict[str, Any]]) -> None:

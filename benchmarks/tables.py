@@ -153,17 +153,19 @@ def flicker_cost() -> str:
 def halo_table() -> str:
     """How wide a halo 8-bit results need in each precision, and which one is used."""
     rows = halo.read_rows()
-    heads = ["model", "receptive field", *(f"enough in {name}" for name in halo.PRECISIONS)]
-    lines = [[*heads, "used for 8 bits"], ["---", *["---:"] * 4]]
+    heads = ["model", "receptive field"]
+    heads += [f"{name}: {what}" for name in halo.PRECISIONS for what in ("enough", "used")]
+    lines = [heads, ["---", *["---:"] * 5]]
     for model in list_models():
         card = get_card(model)
         field = card.architecture.receptive_field
-        used = load_weights(model).halo_8bit if card.embedded else card.halo_8bit
+        used = load_weights(model).metadata["halo_8bit"] if card.embedded else card.halo_8bit
         cells = []
         for precision in halo.PRECISIONS:
             tried = [r for r in rows if (r["model"], r["precision"]) == (model, precision)]
             cells.append(str(halo.enough(tried) or field) if tried else ABSENT)
-        lines.append([f"`{model}`", str(field), *cells, str(min(used or field, field))])
+            cells.append(str((used or {}).get(precision, field)))
+        lines.append([f"`{model}`", str(field), *cells])
     return _table(lines)
 
 

@@ -21,11 +21,9 @@ def rows() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_the_halo_of_a_model_is_what_the_precision_that_needs_most_was_measured_to_need(
-    rows: list[dict[str, Any]], name: str
-) -> None:
+def test_the_halos_of_a_model_are_what_was_measured(rows: list[dict[str, Any]], name: str) -> None:
     card = get_card(name)
-    used = load_weights(name).halo_8bit if card.embedded else card.halo_8bit
+    used = load_weights(name).metadata["halo_8bit"] if card.embedded else card.halo_8bit
     if used is None:  # the receptive field, then
         return
     assert used == halo.to_use([row for row in rows if row["model"] == name])
@@ -58,14 +56,15 @@ def tried(precision: str, differing: dict[int, int], model: str = "small") -> li
     return [facts | {"halo": at, "differing": off, "worst": 1} for at, off in differing.items()]
 
 
-def test_the_precision_that_needs_most_decides() -> None:
+def test_the_next_wider_halo_is_used_in_each_precision() -> None:
     full = tried("fp32", {64: 0, 48: 3, 32: 20})
     assert halo.enough(full) == 48
-    assert halo.to_use(full) == 64
-    assert halo.to_use([*full, *tried("int8", {64: 11, 80: 10})]) == 96
-    assert halo.to_use([*full, *tried("int8", {96: 0, 80: 50})]) == 101
+    assert halo.to_use(full) == {"fp32": 64}
+    both = [*full, *tried("int8", {64: 11, 80: 10})]
+    assert halo.to_use(both) == {"fp32": 64, "int8": 96}
+    assert halo.to_use(tried("int8", {96: 0, 80: 50})) == {"int8": 101}
     assert halo.enough(tried("int8", {80: 99, 96: 99})) is None
-    assert halo.to_use([*full, *tried("int8", {80: 99, 96: 99})]) == 101
+    assert halo.to_use(tried("int8", {80: 99, 96: 99})) == {"int8": 101}
 
 
 def test_rows_of_the_same_model_and_precision_are_replaced(
@@ -86,7 +85,7 @@ def test_rows_of_the_same_model_and_precision_are_replaced(
     new = [tried(precision, each, "universal-nano") for precision, each in differing.items()]
     assert halo.read_rows() == [*other, *new[0], *new[1]]
     embedded = read_weights(tmp_path / "universal-nano.safetensors")
-    assert embedded.halo_8bit == 80
+    assert embedded.metadata["halo_8bit"] == {"fp32": 64, "int8": 80}
     assert embedded.digest == load_weights("universal-nano").digest
 
 
@@ -94,9 +93,12 @@ def test_the_table_shows_each_precision(monkeypatch: pytest.MonkeyPatch) -> None
     rows = tried("fp32", {96: 0, 80: 0, 64: 99}, "heavyrain")
     monkeypatch.setattr(halo, "read_rows", lambda: rows)
     used = get_card("heavyrain").halo_8bit
-    assert f"| `heavyrain` | 181 | 80 | not measured | {used} |" in tables.halo_table()
+    assert used is not None
+    row = f"| `heavyrain` | 181 | 80 | {used['fp32']} | not measured | 181 |"
+    assert row in tables.halo_table()
     rows += tried("int8", {96: 99, 112: 0}, "heavyrain")
-    assert f"| `heavyrain` | 181 | 80 | 112 | {used} |" in tables.halo_table()
+    row = f"| `heavyrain` | 181 | 80 | {used['fp32']} | 112 | 181 |"
+    assert row in tables.halo_table()
 
 
 def test_a_model_without_an_int8_form_is_measured_in_fp32(
@@ -119,14 +121,14 @@ def test_a_model_without_an_int8_form_is_measured_in_fp32(
 @pytest.mark.slow
 def test_a_published_network_shows_no_seam_in_8_bits(shared: Path) -> None:
     """On another picture than those that the halos were measured on, a seam across its middle."""
-    halo_8bit = get_card("rain100h").halo_8bit
-    assert halo_8bit is not None
+    halos = get_card("rain100h").halo_8bit
+    assert halos is not None
     weights = read_weights(shared / "reference" / "weights" / "Rain100H.pth")
     rainy = read_picture(min((shared / "benchmarks" / "Rain100H" / "input").iterdir())).pixels
     derain: Callable[..., Any] = Derainer(weights, precision="fp32").derain_window
     height, width, _ = rainy.shape
     whole = derain(rainy).astype(int)
-    tiled = run_tiled(derain, rainy, square_grid(height, width, halo_8bit, 240))
+    tiled = run_tiled(derain, rainy, square_grid(height, width, halos["fp32"], 240))
     off = np.abs(tiled - whole)
     assert off.max() <= 1
     assert np.count_nonzero(off) <= 1e-5 * off.size

@@ -274,7 +274,7 @@ def test_8_bits_need_the_halo_that_the_model_names(
 ) -> None:
     plain = make_weights()
     assert plain.architecture.receptive_field == 23
-    weights = Weights(plain.state, plain.architecture, {"halo_8bit": 9})
+    weights = Weights(plain.state, plain.architecture, {"halo_8bit": {"fp32": 9, "int8": 12}})
     for known, stage, dtype, halo in (
         (weights, 2, np.uint8, 9),
         (weights, 1, np.uint8, 9),
@@ -282,8 +282,10 @@ def test_8_bits_need_the_halo_that_the_model_names(
         (weights, 2, np.float32, 23),
         (plain, 2, np.uint8, 23),
         (plain, 1, np.uint8, 16),
-        (Weights(plain.state, plain.architecture, {"halo_8bit": 99}), 1, np.uint8, 16),
-        (Weights(plain.state, plain.architecture, {"halo_8bit": "9"}), 2, np.uint8, 23),
+        (Weights(plain.state, plain.architecture, {"halo_8bit": {"fp32": 99}}), 1, np.uint8, 16),
+        (Weights(plain.state, plain.architecture, {"halo_8bit": {"int8": 12}}), 2, np.uint8, 23),
+        (Weights(plain.state, plain.architecture, {"halo_8bit": {"fp32": "9"}}), 2, np.uint8, 23),
+        (Weights(plain.state, plain.architecture, {"halo_8bit": 9}), 2, np.uint8, 23),
     ):
         derainer = Derainer(known, precision="fp32", tile=40, stage=stage)
         windows = windows_of(derainer, monkeypatch)

@@ -351,7 +351,8 @@ class Derainer:
         architecture = self.weights.architecture
         first = self.options.stage == 1
         full = architecture.stage1_field if first else architecture.receptive_field
-        return min(full, self.weights.halo_8bit or full) if dtype == np.uint8 else full
+        halo = self.weights.halo_8bit(self.precision) if dtype == np.uint8 else None
+        return full if halo is None else min(full, halo)
 
     @functools.cached_property
     def _seconds_per_pixel(self) -> float:

@@ -51,10 +51,15 @@ class Weights:
             digest.update(np.ascontiguousarray(array, "<f4").tobytes())
         return digest.hexdigest()
 
-    @property
-    def halo_8bit(self) -> int | None:
-        """How far pixels act on a result rounded to 8 bits, by its metadata; None if not told."""
-        halo = self.metadata.get("halo_8bit")
+    def halo_8bit(self, precision: str) -> int | None:
+        """How far pixels act on a result rounded to 8 bits, by its metadata; None if not told.
+
+        Args:
+            precision: That it is computed in. Shorter floating point gets what fp32 needs.
+        """
+        told = self.metadata.get("halo_8bit")
+        halos = told if isinstance(told, dict) else {}
+        halo = halos.get("int8" if precision == "int8" else "fp32")
         return halo if isinstance(halo, int) and halo >= 0 else None
 
 
