@@ -3,7 +3,8 @@
     python -m benchmarks.quantization --weights ../shared/reference/weights/Rain100H.pth
 
 Writes ``benchmarks/results/quantization.json``: PSNR of the result in int8 against that in fp32, on
-squares of the pictures in ``examples/``, which no calibration has seen.
+squares of the pictures in ``examples/``, which no calibration has seen; null where they are equal,
+as where a part of the network has learnt to do nothing.
 """
 
 from __future__ import annotations
@@ -61,14 +62,15 @@ def _examples() -> list[Path]:
     return sorted((REPOSITORY / "examples").glob("*.jpg"))
 
 
-def _measure(weights: Weights) -> list[tuple[str, int, float]]:
+def _measure(weights: Weights) -> list[tuple[str, int, float | None]]:
     pictures = [to_network(_centre(read_rgb(path))) for path in _examples()]
     full = _run(weights, None, pictures)
     rows = []
     for part, form in _parts(weights).items():
         pairs = zip(_run(weights, form, pictures), full, strict=True)
-        psnr = -10 * math.log10(np.mean([(ours - theirs) ** 2 for ours, theirs in pairs]))
-        rows.append((part, len(form.convolutions), round(psnr, 2)))
+        error = float(np.mean([(ours - theirs) ** 2 for ours, theirs in pairs]))
+        psnr = round(-10 * math.log10(error), 2) if error else None
+        rows.append((part, len(form.convolutions), psnr))
         print(weights.name, *rows[-1], flush=True)
     return rows
 

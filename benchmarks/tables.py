@@ -180,12 +180,16 @@ def quantization_table() -> str:
         lines = [[f"`{model}`, in int8", "convolutions", "PSNR against fp32"]]
         lines.append(["---", "---:", "---:"])
         lines += [
-            [row["int8"], str(row["convolutions"]), f"{row['psnr']:.2f} dB"]
+            [row["int8"], str(row["convolutions"]), _decibels(row["psnr"])]
             for row in rows
             if row["model"] == model
         ]
         parts.append(_table(lines))
     return "\n\n".join(parts)
+
+
+def _decibels(value: float | None) -> str:
+    return "equal" if value is None else f"{value:.2f} dB"
 
 
 def _short(value: float) -> str:

@@ -14,7 +14,7 @@ def test_each_network_has_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     rows = [
         {"model": "rain100h", "int8": "`ddrb1.dconv1`", "convolutions": 2, "psnr": 50.125},
         {"model": "rain100h", "int8": "all of these", "convolutions": 69, "psnr": 45.0},
-        {"model": "universal", "int8": "all of these", "convolutions": 69, "psnr": 48.0},
+        {"model": "universal", "int8": "`ddrb1.dconv1`", "convolutions": 2, "psnr": None},
     ]
     (tmp_path / "quantization.json").write_text(json.dumps({"rows": rows}))
     first, second = tables.quantization_table().split("\n\n")
@@ -25,3 +25,4 @@ def test_each_network_has_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "| all of these | 69 | 45.00 dB |",
     ]
     assert second.startswith("| `universal`, in int8 |")
+    assert second.endswith("| `ddrb1.dconv1` | 2 | equal |")

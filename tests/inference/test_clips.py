@@ -40,6 +40,7 @@ class Stub:
     """Does to frames what it is told to, in place of a network."""
 
     options = SimpleNamespace(threads=2, stage=2, strength=1.0)
+    threads = 2
     working_memory = 1 << 30
     precision, device = "fp32", "cpu"
     weights = SimpleNamespace(digest="stub", name="stub")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -76,8 +75,7 @@ def derained(
 
 def _workers(derainer: Derainer, size: int) -> int:
     """Threads for frames of some bytes, each of which keeps two frames from what it may take."""
-    threads = derainer.options.threads or os.cpu_count() or 1
-    return max(1, min(threads + 1, derainer.working_memory // _SHARE // (2 * size)))
+    return max(1, min(derainer.threads + 1, derainer.working_memory // _SHARE // (2 * size)))
 
 
 def turns(frame: av.VideoFrame) -> int:
