@@ -128,7 +128,9 @@ def sample_rain(kind: RainKind, rng: np.random.Generator) -> Rain:
         layers=tuple(layers),
         screen=screen,
         tint=(1 - blue, 1 - blue / 2, 1.0),
-        veil=float(rng.uniform(0.2, 1.0) if foggy else rng.uniform(0, 0.15) * (rng.random() < 0.2)),
+        veil=float(
+            rng.uniform(0.2, 1.0) if foggy else rng.uniform(0, 0.15) * (rng.random() < 0.05)
+        ),
         airlight=float(rng.uniform(0.6, 0.95)),
         noise=float(rng.uniform(0, 0.012)) if rng.random() < 0.2 else 0.0,
         jpeg=int(rng.integers(70, 98)) if rng.random() < 0.2 else None,

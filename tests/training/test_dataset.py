@@ -139,6 +139,32 @@ def test_busy_crops_have_more_detail(tiny: MakeRecipe) -> None:
     assert detail[1.0] > 1.1 * detail[0.0]
 
 
+def test_tones_of_scenes_are_varied_before_the_rain_falls(tiny: MakeRecipe, photos: Path) -> None:
+    """A crop as large as the picture can only differ by its tones."""
+    for path in photos.iterdir():
+        with Image.open(path) as picture:
+            picture.crop((0, 0, 34, 34)).save(path)
+    rain = {"kind": "heavy", "clean_share": 1.0}
+    recipe = tiny(data={"patch": 34, "scale": [1, 1], "rain": rain, "toned_share": 0.5})
+    training, _ = open_sources(recipe)
+    (scene,) = training.pictures(0)
+    dataset = TrainingSet(training, patch=34, flips=False, seed=1)
+    changed, grey = 0, 0
+    for epoch in range(1, 201):
+        rainy, clean = dataset[epoch, 0]
+        assert rainy.equal(clean), "what is asked of a dry scene is the scene as it is shown"
+        levels = clean.numpy().transpose(1, 2, 0) * 255
+        assert np.allclose(levels, levels.round(), atol=1e-3)
+        assert levels.min() >= 0 and levels.max() <= 255
+        changed += not np.array_equal(levels.round(), scene)
+        grey += bool(np.ptp(levels, axis=2).max() < 1.5)
+        # Light stays light: the order of the greys is kept, up to rounding.
+        before, after = (np.asarray(x, float) @ [0.299, 0.587, 0.114] for x in (scene, levels))
+        assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.9
+    assert 70 < changed < 130
+    assert 2 < grey < 25
+
+
 def test_scenes_are_turned_before_the_rain_falls(tiny: MakeRecipe, photos: Path) -> None:
     """A crop as large as the picture can only differ by the turn."""
     for path in photos.iterdir():

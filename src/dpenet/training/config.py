@@ -107,6 +107,8 @@ class PhotoData(_Crops):
         scale: Least and greatest factor of the random downscaling before the rain falls.
         turned: Turn the crops by random quarters before the rain falls: from few scenes, more
             kinds of fine texture that is not rain.
+        toned_share: Share of the crops whose gamma, contrast, brightness and colourfulness are
+            varied before the rain falls: pale scenes are not scenes behind rain.
         busy_share: Share of the crops that are the one with the most fine detail of four.
     """
 
@@ -114,6 +116,7 @@ class PhotoData(_Crops):
     rain: Rain = Rain()
     scale: tuple[Annotated[float, Field(ge=1)], Annotated[float, Field(ge=1)]] = (1.0, 1.0)
     turned: bool = False
+    toned_share: Share = 0.0
     busy_share: Share = 0.0
 
     @property

@@ -27,6 +27,7 @@ Levels = NDArray[np.uint8]  # (H, W, 3) RGB, 0..255
 Picture = NDArray[np.float32]  # (H, W, 3) RGB, 0..1
 Example = tuple[Picture, Picture]  # rainy, clean
 NO_RAIN = Rain(layers=())
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _CHOICES = 4  # of which a busy crop is the busiest
 
 
@@ -172,6 +173,8 @@ class PhotoSource(Source):
         busy = rng.random() < self._data.busy_share
         pieces = [self._piece(index, patch, rng) for _ in range(_CHOICES if busy else 1)]
         clean = _to_float(max(pieces, key=_detail))
+        if rng.random() < self._data.toned_share:
+            clean = _toned(clean, rng)
         spared = rng.random() < self._data.rain.clean_share
         rain = NO_RAIN if spared else sample_rain(self._data.rain.kind, rng)
         return render_rain(clean, rain, rng), clean
@@ -278,6 +281,16 @@ def _detail(picture: Levels) -> float:
     """How much neighbouring pixels differ, on average."""
     levels = picture.astype(np.int16)
     return float(sum(np.abs(np.diff(levels, axis=axis)).mean() for axis in (0, 1)))
+
+
+def _toned(picture: Picture, rng: np.random.Generator) -> Picture:
+    """The same scene in other light, through another lens or on other film; 256 levels again."""
+    black, white = float(rng.uniform(0, 0.3)), float(rng.uniform(0.6, 1))
+    picture = black + (white - black) * picture ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))
+    grey = picture @ _LUMA
+    colourfulness = 0.0 if rng.random() < 0.1 else float(rng.uniform(0.4, 1.3))
+    picture = grey[..., np.newaxis] * (1 - colourfulness) + picture * colourfulness
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.float32) / np.float32(255)
 
 
 def _middle(shape: tuple[int, ...], crop: int) -> tuple[slice, slice]:
