@@ -90,6 +90,9 @@ class Rain:
     jpeg: int | None = None
 
 
+# Streaks in a square of so many pixels, at least; and how many pixels one covers, at most.
+_FEWEST, _AROUND, _LARGEST = 10, 128, 512
+
 _Look = Callable[[bool, float, np.random.Generator], StreakLayer]
 
 
@@ -157,7 +160,7 @@ def _looks(heavy: bool, rng: np.random.Generator) -> tuple[list[_Look], float]:
 
 def _lines(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
     """Long, straight streaks of nearly equal brightness, half of them with hard edges."""
-    return StreakLayer(
+    layer = StreakLayer(
         angle=_leaning(angle),
         length=_log_uniform(20, 250, rng),
         width=_log_uniform(0.8, 4.5, rng),
@@ -170,6 +173,7 @@ def _lines(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
         roughness=_sometimes(0.25, 0.0, 0.8, rng),
         enlargement=_sometimes(0.3, 1.0, 3.0, rng),
     )
+    return _in_numbers(layer)
 
 
 def _grain(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
@@ -218,7 +222,7 @@ def _drops(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
     """Streaks of drops in the air: nearer ones are longer, wider, softer and brighter."""
     nearness = rng.random()
     coverage = _log_uniform(0.03, 0.45, rng)
-    return StreakLayer(
+    layer = StreakLayer(
         angle=_leaning(angle),
         length=_log_uniform(8, 40, rng) * (1 + 2.5 * nearness),
         width=float(rng.uniform(0.6, 1.4)) + 3.5 * nearness * float(rng.random()),
@@ -231,6 +235,18 @@ def _drops(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
         unevenness=float(rng.choice([0.0, rng.uniform(0, 0.6)])),
         enlargement=_sometimes(0.3, 1.0, 3.0, rng),
     )
+    return _in_numbers(layer)
+
+
+def _in_numbers(layer: StreakLayer) -> StreakLayer:
+    """The layer with streaks so small and many that they are never alone.
+
+    A single bright line is more often a mast or the edge of a wall than a streak: rain that brings
+    one at a time teaches to take such things away.
+    """
+    length = min(layer.length, _LARGEST / layer.width)
+    least = _FEWEST * length * layer.width / _AROUND**2
+    return replace(layer, length=length, coverage=max(layer.coverage, least))
 
 
 def _leaning(angle: float) -> float:
