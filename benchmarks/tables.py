@@ -107,22 +107,29 @@ def rainfit_table() -> str:
     return _table(lines)
 
 
-def unseen_table() -> str:
-    """Photos and rain that no training of ours has seen, and what is left of real rain."""
-    rows = json.loads((RESULTS / "unseen.json").read_text())["rows"]
-    found = {(row["model"], row["set"]): row for row in rows}
-    rains = ["light rain", "heavy rain", "foggy rain"]
-    lines = [["model", *rains, "no rain: mean / least", "real rain: residue left"], ["---"] * 6]
+def comparison_table() -> str:
+    """Every model on everything at hand: pairs, photos in rain of ours, dry photos, real rain."""
+    quality, unseen = (
+        json.loads((RESULTS / f"{name}.json").read_text())["rows"] for name in ("quality", "unseen")
+    )
+    found = {
+        (row["model"], row["dataset"]): row
+        for row in quality
+        if row["protocol"] == DEFAULT_PROTOCOL and row["precision"] in ("fp32", "none")
+    }
+    pairs = list(dict.fromkeys(dataset for _, dataset in found))
+    found |= {(row["model"], row["set"]): row for row in unseen}
+    rainy = [*pairs, "light rain", "heavy rain", "foggy rain"]
+    lines = [["model", *rainy, "no rain: mean / least", "real rain: residue left"]]
+    lines.append(["---"] * len(lines[0]))
     for model in ("input", *list_models()):
-        cells = [
-            f"{row['psnr']:.2f} / {row['ssim']:.4f}" if (row := found.get((model, rain))) else ""
-            for rain in rains
-        ]
+        rows = [found.get((model, name)) for name in rainy]
+        cells = [f"{row['psnr']:.2f}" if row else ABSENT for row in rows]
         clean, real = (found.get((model, name)) for name in ("no rain", "real rain"))
-        cells.append(f"{clean['psnr']:.1f} / {clean['least_psnr']:.1f} dB" if clean else "")
-        cells.append(f"{100 * real['residue_left']:.0f} %" if real else "")
-        if any(cells):
-            lines.append([f"`{model}`" if model != "input" else "*no deraining*", *cells])
+        absent = "" if model == "input" else ABSENT
+        cells.append(f"{clean['psnr']:.1f} / {clean['least_psnr']:.1f}" if clean else absent)
+        cells.append(f"{100 * real['residue_left']:.0f} %" if real else absent)
+        lines.append([f"`{model}`" if model != "input" else "*no deraining*", *cells])
     return _table(lines)
 
 
@@ -203,6 +210,7 @@ def _table(lines: list[list[str]]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "balance": balance_sentence,
     "claims": claims_table,
+    "comparison": comparison_table,
     "dilation": dilation_sentence,
     "flicker": flicker_table,
     "flicker-cost": flicker_cost,
@@ -218,7 +226,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "speed": speed_table,
     "start": start_sentence,
     "training": training_table,
-    "unseen": unseen_table,
     "video": video_table,
 }
 
