@@ -412,3 +412,19 @@ def test_bfloat16_and_plain_layout_train_too(tiny: MakeRecipe) -> None:
     fit(tiny(precision="bf16", channels_last=False, steps=2))
     state = load_weights(tiny().output / "best.safetensors").state
     assert all(array.dtype == np.float32 for array in state.values())
+
+
+@pytest.mark.parametrize("revive", [False, True])
+def test_dead_channels_of_the_first_weights_are_revived_if_wanted(
+    tiny: MakeRecipe, tmp_path: Path, revive: bool
+) -> None:
+    torch.manual_seed(0)
+    network = DPENet(4, 1, 1)
+    with torch.no_grad():
+        network.ddrb1.dconv1[0].weight[2] = -1  # type: ignore[index, union-attr]
+    path = tmp_path / "dead.safetensors"
+    write_weights(path, {k: v.numpy() for k, v in network.state_dict().items()}, {})
+    recipe = tiny(model={"init": str(path), "revive": revive}, steps=1)
+    fit(recipe)
+    kernel = load_weights(recipe.output / "last.safetensors").state["ddrb1.dconv1.0.weight"]
+    assert np.allclose(kernel[2], -1, atol=0.1) != revive

@@ -39,6 +39,8 @@ class Model(Section):
         init: A model of the zoo or a weights file to start from, or a recipe (.yaml) that is
             trained first; random weights if None. A larger network than that is grown from it
             (`dpenet.training.growth`).
+        revive: Whether hidden channels of the first weights that have died get new weights
+            (`dpenet.training.revival`).
         output_scale: Factor on the random weights of both output layers. The default starts as
             PyTorch does; 0.1 starts near the identity, which saves the first few hundred steps.
     """
@@ -47,6 +49,7 @@ class Model(Section):
     n_ddrb: PositiveInt = 10
     n_erpab: PositiveInt = 3
     init: str | None = None
+    revive: bool = False
     output_scale: NonNegativeFloat = 1.0
 
 

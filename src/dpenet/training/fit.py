@@ -37,10 +37,12 @@ from dpenet.training.config import Distillation, Model, Recipe, load_recipe
 from dpenet.training.dataset import Batches, TrainingSet, ValidationSet
 from dpenet.training.growth import grow
 from dpenet.training.module import TrainingModule
+from dpenet.training.revival import revive
 from dpenet.training.sources import open_sources
 from dpenet.zoo import load_weights
 
 Precision = Literal["32-true", "bf16-mixed"]
+_CROPS_TO_REVIVE = 48  # that tell which channels are dead
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,14 @@ def _fit(recipe: Recipe, checkpoint: Path | None, report: Callable[[Status], Non
         rank=processes.rank,
         processes=processes.count,
     )
+    crops = TrainingSet(training, patch=data.patch, flips=data.flips, seed=recipe.seed)
+    network = make_network(recipe.model, recipe.seed)
+    if recipe.model.revive and checkpoint is None:
+        first = range(min(_CROPS_TO_REVIVE, len(training) * data.repeat))
+        revive(network, (crops[1, index][0] for index in first))
     module = TrainingModule(
         recipe,
-        make_network(recipe.model, recipe.seed),
+        network,
         steps=batches.steps,
         steps_per_epoch=batches.steps_per_epoch,
         fingerprint=training.fingerprint,
@@ -196,7 +203,7 @@ def _fit(recipe: Recipe, checkpoint: Path | None, report: Callable[[Status], Non
     if checkpoint is not None:
         batches.start = _steps_done(checkpoint)
     training_loader = DataLoader(
-        TrainingSet(training, patch=data.patch, flips=data.flips, seed=recipe.seed),
+        crops,
         batch_sampler=batches,
         num_workers=data.workers,
         prefetch_factor=4 if data.workers else None,
