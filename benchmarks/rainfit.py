@@ -78,6 +78,8 @@ def main() -> None:
     rainy, clean = _read(sample / "train_input.png"), _read(sample / "train_target.png")
     sets["DPENet training pair"] = [statistics(rainy, clean)]
     photos = list_pictures(args.photos / "train")
+    if not photos:
+        raise SystemExit(f"{args.photos} holds no photos; gather_photos.py fetches them")
     for kind in KINDS:
         sets[f"ours {kind}"] = list(_drawn(photos, kind))
     real = list_pictures(args.data / "real_rain")[::2]

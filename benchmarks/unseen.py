@@ -45,6 +45,8 @@ Row = dict[str, Any]
 def main() -> None:
     """Measure what the arguments name."""
     args = _arguments()
+    if not list_pictures(args.photos / UNSEEN[0]):
+        raise SystemExit(f"{args.photos} holds no photos; gather_photos.py fetches them")
     methods = [model_method(model, "fp32", args.threads) for model in args.model]
     with tempfile.TemporaryDirectory() as folder:
         clean = Path(folder) / "clean"
