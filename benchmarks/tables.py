@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from benchmarks import halo
+from benchmarks import halo, load
 from benchmarks.machine import REPOSITORY
 from benchmarks.speed_tables import (
     ABSENT,
@@ -39,6 +39,7 @@ PAGES = (
     "docs/performance.md",
     "docs/quantization.md",
     "docs/rain.md",
+    "docs/server.md",
     "docs/training.md",
     "docs/universal.md",
     "docs/video.md",
@@ -105,6 +106,11 @@ def rainfit_table() -> str:
     leans = " / ".join(map(_short, (low, middle, high)))
     lines.append(["real rain (least / median / most)", str(len(angles)), *[""] * 6, leans])
     return _table(lines)
+
+
+def load_table() -> str:
+    """The service under load."""
+    return load.table(json.loads((RESULTS / "load.json").read_text()))
 
 
 def comparison_table() -> str:
@@ -219,6 +225,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "halo": halo_table,
     "large": large_table,
     "layers": layers_table,
+    "load": load_table,
     "models": models_table,
     "quantization": quantization_table,
     "rainfit": rainfit_table,
