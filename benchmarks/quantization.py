@@ -25,7 +25,7 @@ from dpenet.data.pairs import read_rgb
 from dpenet.inference.core import openvino_core
 from dpenet.inference.graph import build_graph
 from dpenet.inference.pixels import to_network
-from dpenet.inference.quantize import KEPT, quantize
+from dpenet.inference.quantize import quantize
 from dpenet.zoo import Weights, load_weights
 from dpenet.zoo.int8 import Int8
 
@@ -93,15 +93,17 @@ def _parts(weights: Weights) -> dict[str, Int8]:
         chosen = {name: c for name, c in whole.convolutions.items() if wanted(name)}
         return replace(whole, convolutions=chosen)
 
-    shipped = only(lambda name: name not in KEPT)
-    parts = {"`ddrb1.dconv1`": only(lambda name: name in KEPT)}
+    shipped = quantize(weights)
+    kept = whole.convolutions.keys() - shipped.convolutions.keys()
+    pair = f"`{min(kept).removesuffix('.0')}`"
+    parts = {pair: only(kept.__contains__)}
     names = [key.partition(".")[0] for key in weights.architecture.shapes()]
     for block in dict.fromkeys(name for name in names if name.startswith(("ddrb", "erpab"))):
-        title = "the rest of " * (block == "ddrb1") + f"`{block}`"
         inside = {name for name in whole.convolutions if name.startswith(f"{block}.")}
-        parts[title] = only((inside - set(KEPT)).__contains__)
+        title = "the rest of " * bool(inside & kept) + f"`{block}`"
+        parts[title] = only((inside - kept).__contains__)
     parts["all of these"] = whole
-    parts["all but `ddrb1.dconv1`: the int8 form"] = shipped
+    parts[f"all but {pair}: the int8 form"] = shipped
     parts["the same with kernels rounded to the nearest"] = _nearest(weights, shipped)
     return parts
 

@@ -73,6 +73,15 @@ def test_what_runs_in_int8(weights: Weights, form: Int8) -> None:
     assert [kind for kind, _ in kinds].count("Eltwise") <= before.count("Eltwise")
 
 
+@pytest.mark.parametrize("pair", ["ddrb1.dconv5", "ddrb2.dconv1"])
+def test_the_pair_that_costs_most_stays_in_floating_point(weights: Weights, pair: str) -> None:
+    state = dict(weights.state)
+    state[f"{pair}.2.weight"] = 100 * state[f"{pair}.2.weight"]
+    loud = Weights(state, weights.architecture)
+    left_out = quantize(loud, kept=()).convolutions.keys() - quantize(loud).convolutions.keys()
+    assert left_out == {f"{pair}.0", f"{pair}.2"}
+
+
 def test_the_processor_computes_what_a_form_says(
     weights: Weights, form: Int8, rng: np.random.Generator
 ) -> None:

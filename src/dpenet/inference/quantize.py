@@ -10,6 +10,7 @@ Surgeon"). ``docs/quantization.md`` has the measurements.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from dpenet.zoo import Weights
 from dpenet.zoo.int8 import Int8, Int8Convolution
 
 Array = NDArray[np.floating[Any]]
+Names = tuple[str, ...]
 
 _MOST = 127  # of a kernel's whole numbers, either way
 # Processors without VNNI add the products of two neighbouring channels in 16 bits, and cut off what
@@ -33,9 +35,7 @@ _DAMPING = 1e-2  # of the mean of the diagonal, as in GPTQ
 # Steps by the channel's own range (1) would put all of the rounding error into the kernels, steps
 # by the range of all channels (0) all of it into what goes in. In between, both are small.
 _OWN_RANGE = 0.75
-# The first convolutions see the picture before any rain is told from it, and what they round off
-# is lost to all others: docs/quantization.md shows what they alone would cost.
-KEPT = ("ddrb1.dconv1.0", "ddrb1.dconv1.2")
+_TRIED = 8  # scenes that tell what a pair of convolutions costs
 # Per picture: of all together many times the unknowns of an output of a kernel.
 _SAMPLES = 512
 
@@ -44,7 +44,7 @@ def quantize(
     weights: Weights,
     photos: Sequence[NDArray[np.float32]] = (),
     *,
-    kept: Collection[str] = KEPT,
+    kept: Collection[str] | None = None,
 ) -> Int8:
     """Make the int8 form of a model.
 
@@ -52,28 +52,54 @@ def quantize(
         weights: Of the model.
         photos: (H, W, 3), RGB in 0..1, rainy or not, of the kind that it is for. What goes into
             each convolution is measured on made-up scenes, and on these.
-        kept: Names of convolutions to leave in floating point, besides the small ones.
+        kept: Names of convolutions to leave in floating point, besides the small ones. By default
+            the pair in a DDRB whose rounding costs most: in most networks one amplifies what all
+            others build on, and not in all of them the first.
     """
     model = build_graph(weights)
-    layers = [
-        node
-        for node in model.get_ops()
-        if _is_large(node, weights.architecture.width) and node.friendly_name not in kept
-    ]
+    layers = [node for node in model.get_ops() if _is_large(node, weights.architecture.width)]
     inputs = [layer.input_value(0) for layer in layers]
-    core = openvino_core()
-    config = {"INFERENCE_PRECISION_HINT": "f32"}
     taps = openvino.Model([op.result(x) for x in inputs], model.get_parameters(), "taps")
-    run = core.compile_model(taps, "CPU", config)
+    run = _compile(taps)
     rng = np.random.default_rng(0)
     records = [_Record(layer) for layer in layers]
-    for picture in rainy_scenes(photos):
+    scenes = rainy_scenes(photos)
+    for picture in scenes:
         seen = run([picture])
         for i, record in enumerate(records):
             record.add(seen[i][0], rng)
     convolutions = {record.name: record.convolution() for record in records}
     calibration = f"{MADE_UP}, {len(photos)} photos" if photos else MADE_UP
-    return Int8(convolutions, weights.digest, calibration)
+    form = Int8(convolutions, weights.digest, calibration)
+    if kept is None:
+        kept = _costliest_pair(weights, form, scenes[:_TRIED])
+    return _only(form, convolutions.keys() - set(kept))
+
+
+def _costliest_pair(weights: Weights, form: Int8, scenes: Sequence[NDArray[np.float32]]) -> Names:
+    """The two convolutions in a row that change the result most where they alone are in int8."""
+
+    def results(form: Int8 | None) -> list[NDArray[np.float32]]:
+        run = _compile(build_graph(weights, int8=form))
+        return [run([scene])[0] for scene in scenes]
+
+    def cost(pair: Names) -> float:
+        changed = zip(results(_only(form, pair)), exact, strict=True)
+        return sum(float(np.square(after - before).sum()) for after, before in changed)
+
+    exact = results(None)
+    firsts = (name for name in form.convolutions if name.startswith("ddrb") and name[-1] == "0")
+    return max(((first, f"{first[:-1]}2") for first in firsts), key=cost)
+
+
+def _only(form: Int8, names: Collection[str]) -> Int8:
+    """The form with these convolutions alone."""
+    chosen = {name: one for name, one in form.convolutions.items() if name in names}
+    return replace(form, convolutions=chosen)
+
+
+def _compile(model: openvino.Model) -> Any:
+    return openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def _is_large(node: openvino.Node, width: int) -> bool:
