@@ -135,7 +135,7 @@ def quantize(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Make the int8 form of a model, for --precision int8. Takes about a minute."""
+    """Make the int8 form of a model, for --precision int8. Takes a minute or two."""
     import numpy as np
 
     from dpenet.data.layouts import list_pictures
