@@ -23,8 +23,9 @@ from dpenet.training.callbacks import (
     Status,
     TrainingInterruptedError,
 )
-from dpenet.training.config import Distillation, Model, Recipe
-from dpenet.training.fit import choose_precision, fit, make_network
+from dpenet.training.config import Distillation, Recipe
+from dpenet.training.fit import choose_precision, fit
+from dpenet.training.initial import make_network
 from dpenet.training.module import TrainingModule
 from dpenet.zoo import load_weights
 from dpenet.zoo.weights import read_weights, write_weights
@@ -308,29 +309,6 @@ def test_pictures_smaller_than_the_crop_are_named(tiny: MakeRecipe) -> None:
         fit(tiny(data={"patch": 36}))
 
 
-def test_a_network_starts_from_other_weights(tmp_path: Path) -> None:
-    network = DPENet(width=4, n_ddrb=2, n_erpab=1)
-    state = {k: v.numpy() for k, v in network.state_dict().items()}
-    path = tmp_path / "start.safetensors"
-    write_weights(path, state, {})
-    started = make_network(Model(init=str(path)), seed=0)
-    assert started.n_ddrb == 2
-    assert all(v.equal(network.state_dict()[k]) for k, v in started.state_dict().items())
-    with pytest.raises(RecipeError, match=r"model\.n_ddrb is 1, but .* has 2"):
-        make_network(Model(init=str(path), n_ddrb=1), seed=0)
-
-
-def test_a_network_grows_from_smaller_weights(tmp_path: Path) -> None:
-    small = DPENet(width=4, n_ddrb=2, n_erpab=1)
-    path = tmp_path / "small.safetensors"
-    write_weights(path, {k: v.numpy() for k, v in small.state_dict().items()}, {})
-    grown = make_network(Model(init=str(path), width=6, n_ddrb=3), seed=0)
-    assert (grown.width, grown.n_ddrb, grown.n_erpab) == (6, 3, 1)
-    x = torch.rand(1, 3, 24, 24)
-    with torch.no_grad():
-        torch.testing.assert_close(grown(x).stage2, small(x).stage2, atol=1e-5, rtol=0)
-
-
 def test_a_training_starts_from_another_recipe_s_which_is_trained_first(
     tiny: MakeRecipe, tmp_path: Path
 ) -> None:
@@ -380,18 +358,6 @@ def test_a_student_learns_from_its_teacher(tiny: MakeRecipe, tmp_path: Path) -> 
     weights = load_weights(fit(recipe))
     assert weights.architecture.width == 4
     assert all(v.equal(before[k]) for k, v in teacher.state_dict().items())
-
-
-def test_small_output_weights_start_near_the_identity() -> None:
-    x = torch.rand(1, 3, 24, 24)
-    far, near = (
-        make_network(Model(width=8, n_ddrb=2, n_erpab=1, output_scale=scale), seed=1)
-        for scale in (1.0, 0.0)
-    )
-    with torch.no_grad():
-        assert near(x).stage2.equal(x)
-        assert not far(x).stage2.equal(x)
-    assert far.ddrb1.dconv1[0].weight.equal(near.ddrb1.dconv1[0].weight)  # type: ignore[union-attr, index]
 
 
 def test_bfloat16_is_chosen_only_where_it_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:

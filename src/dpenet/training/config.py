@@ -37,8 +37,9 @@ class Model(Section):
     Attributes:
         width, n_ddrb, n_erpab: See `dpenet.network.DPENet`.
         init: A model of the zoo or a weights file to start from, or a recipe (.yaml) that is
-            trained first; random weights if None. A larger network than that is grown from it
-            (`dpenet.training.growth`).
+            trained first; random weights if None. A wider or deeper network than that is grown from
+            it (`dpenet.training.growth`), a shallower one leaves out those of its blocks that
+            matter least (`dpenet.training.pruning`).
         revive: Whether hidden channels of the first weights that have died get new weights
             (`dpenet.training.revival`).
         output_scale: Factor on the random weights of both output layers. The default starts as

@@ -20,7 +20,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 import dpenet
-from dpenet.errors import RecipeError, TrainingError
+from dpenet.errors import TrainingError
 from dpenet.network import DPENet
 from dpenet.training.callbacks import (
     BEST_WEIGHTS,
@@ -35,14 +35,12 @@ from dpenet.training.callbacks import (
 )
 from dpenet.training.config import Distillation, Model, Recipe, load_recipe
 from dpenet.training.dataset import Batches, TrainingSet, ValidationSet
-from dpenet.training.growth import grow
+from dpenet.training.initial import make_network
 from dpenet.training.module import TrainingModule
-from dpenet.training.revival import revive
 from dpenet.training.sources import open_sources
-from dpenet.zoo import load_weights
 
 Precision = Literal["32-true", "bf16-mixed"]
-_CROPS_TO_REVIVE = 48  # that tell which channels are dead
+_CROPS_TO_LOOK_AT = 48  # that tell what of the first weights is of use
 
 
 @dataclass(frozen=True)
@@ -137,10 +135,8 @@ def _fit(recipe: Recipe, checkpoint: Path | None, report: Callable[[Status], Non
         processes=processes.count,
     )
     crops = TrainingSet(training, patch=data.patch, flips=data.flips, seed=recipe.seed)
-    network = make_network(recipe.model, recipe.seed)
-    if recipe.model.revive and checkpoint is None:
-        first = range(min(_CROPS_TO_REVIVE, len(training) * data.repeat))
-        revive(network, (crops[1, index][0] for index in first))
+    few = range(min(_CROPS_TO_LOOK_AT, len(training) * data.repeat) if checkpoint is None else 0)
+    network = make_network(recipe.model, recipe.seed, [crops[1, index][0] for index in few])
     module = TrainingModule(
         recipe,
         network,
@@ -235,36 +231,6 @@ def _steps_done(checkpoint: Path) -> int:
         raise TrainingError(
             f"{checkpoint} is damaged or no checkpoint of a training: remove it to start anew"
         ) from error
-
-
-def make_network(model: Model, seed: int) -> DPENet:
-    """The network of a recipe with its first weights.
-
-    Raises:
-        RecipeError: If the recipe states a smaller architecture than that of its initial weights.
-        ModelError: If the initial weights cannot be found or read.
-    """
-    initial = load_weights(model.init) if model.init is not None else None
-    size = {key: getattr(model, key) for key in ("width", "n_ddrb", "n_erpab")}
-    if initial is not None:
-        for key, stated in size.items():
-            found = getattr(initial.architecture, key)
-            if key not in model.model_fields_set:
-                size[key] = found
-            elif stated < found:
-                raise RecipeError(
-                    f"model.{key} is {stated}, but {model.init} has {found}: leave model.{key} "
-                    "out, or state a larger one to grow the network"
-                )
-    torch.manual_seed(seed)
-    network = DPENet(**size)
-    with torch.no_grad():
-        for output in (network.outconv1, network.outconv2):
-            for weight in output.parameters():
-                weight.mul_(model.output_scale)
-    if initial is not None:
-        grow(network, {k: torch.from_numpy(v.copy()) for k, v in initial.state.items()})
-    return network
 
 
 def _load_teacher(distillation: Distillation | None) -> DPENet | None:
