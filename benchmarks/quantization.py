@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,17 +21,16 @@ from numpy.typing import NDArray
 
 from dpenet.atomic import atomic_path
 from dpenet.data.pairs import read_rgb
-from dpenet.inference.core import openvino_core
+from dpenet.inference.calibration import MADE_UP, rainy_scenes
 from dpenet.inference.graph import build_graph
 from dpenet.inference.pixels import to_network
-from dpenet.inference.quantize import quantize
+from dpenet.inference.quantize import costliest_pair, only, quantized_convolutions, results
 from dpenet.zoo import Weights, load_weights
 from dpenet.zoo.int8 import Int8
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "quantization.json"
 SCHEMA = 1
 SIDE = 160
-Picture = NDArray[np.float32]
 
 
 def main() -> None:
@@ -64,11 +62,11 @@ def _examples() -> list[Path]:
 
 def _measure(weights: Weights) -> list[tuple[str, int, float | None]]:
     pictures = [to_network(_centre(read_rgb(path))) for path in _examples()]
-    full = _run(weights, None, pictures)
+    full = results(weights, None, pictures)
     rows = []
     for part, form in _parts(weights).items():
-        pairs = zip(_run(weights, form, pictures), full, strict=True)
-        error = float(np.mean([(ours - theirs) ** 2 for ours, theirs in pairs]))
+        pairs = zip(results(weights, form, pictures), full, strict=True)
+        error = float(np.mean([(a.clip(0, 1) - b.clip(0, 1)) ** 2 for a, b in pairs]))
         psnr = round(-10 * math.log10(error), 2) if error else None
         rows.append((part, len(form.convolutions), psnr))
         print(weights.name, *rows[-1], flush=True)
@@ -80,28 +78,18 @@ def _centre(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return picture[top : top + SIDE, left : left + SIDE]
 
 
-def _run(weights: Weights, form: Int8 | None, pictures: list[Picture]) -> list[Picture]:
-    config = {"INFERENCE_PRECISION_HINT": "f32"}
-    model = openvino_core().compile_model(build_graph(weights, int8=form), "CPU", config)
-    return [np.clip(model([picture])[0], 0, 1) for picture in pictures]
-
-
 def _parts(weights: Weights) -> dict[str, Int8]:
-    whole = quantize(weights, kept=())
-
-    def only(wanted: Callable[[str], bool]) -> Int8:
-        chosen = {name: c for name, c in whole.convolutions.items() if wanted(name)}
-        return replace(whole, convolutions=chosen)
-
-    shipped = quantize(weights)
-    kept = whole.convolutions.keys() - shipped.convolutions.keys()
+    scenes = rainy_scenes()
+    whole = Int8(quantized_convolutions(weights, scenes), weights.digest, MADE_UP)
+    kept = set(costliest_pair(weights, whole, scenes))
+    shipped = only(whole, whole.convolutions.keys() - kept)
     pair = f"`{min(kept).removesuffix('.0')}`"
-    parts = {pair: only(kept.__contains__)}
+    parts = {pair: only(whole, kept)}
     names = [key.partition(".")[0] for key in weights.architecture.shapes()]
     for block in dict.fromkeys(name for name in names if name.startswith(("ddrb", "erpab"))):
         inside = {name for name in whole.convolutions if name.startswith(f"{block}.")}
         title = "the rest of " * bool(inside & kept) + f"`{block}`"
-        parts[title] = only((inside - kept).__contains__)
+        parts[title] = only(whole, inside - kept)
     parts["all of these"] = whole
     parts[f"all but {pair}: the int8 form"] = shipped
     parts["the same with kernels rounded to the nearest"] = _nearest(weights, shipped)

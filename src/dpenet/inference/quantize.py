@@ -40,21 +40,32 @@ _TRIED = 8  # scenes that tell what a pair of convolutions costs
 _SAMPLES = 512
 
 
-def quantize(
-    weights: Weights,
-    photos: Sequence[NDArray[np.float32]] = (),
-    *,
-    kept: Collection[str] | None = None,
-) -> Int8:
+def quantize(weights: Weights, photos: Sequence[NDArray[np.float32]] = ()) -> Int8:
     """Make the int8 form of a model.
+
+    Left in floating point are the small convolutions, and the pair in a DDRB whose rounding costs
+    most: in most networks one amplifies what all others build on, and not in all of them the first.
 
     Args:
         weights: Of the model.
         photos: (H, W, 3), RGB in 0..1, rainy or not, of the kind that it is for. What goes into
             each convolution is measured on made-up scenes, and on these.
-        kept: Names of convolutions to leave in floating point, besides the small ones. By default
-            the pair in a DDRB whose rounding costs most: in most networks one amplifies what all
-            others build on, and not in all of them the first.
+    """
+    scenes = rainy_scenes(photos)
+    calibration = f"{MADE_UP}, {len(photos)} photos" if photos else MADE_UP
+    form = Int8(quantized_convolutions(weights, scenes), weights.digest, calibration)
+    kept = costliest_pair(weights, form, scenes)
+    return only(form, form.convolutions.keys() - set(kept))
+
+
+def quantized_convolutions(
+    weights: Weights, scenes: Sequence[NDArray[np.float32]]
+) -> dict[str, Int8Convolution]:
+    """The int8 form of each convolution but the small ones, by its name.
+
+    Args:
+        weights: Of the model.
+        scenes: (1, 3, H, W), RGB in 0..1: what goes into each convolution is measured on them.
     """
     model = build_graph(weights)
     layers = [node for node in model.get_ops() if _is_large(node, weights.architecture.width)]
@@ -63,39 +74,38 @@ def quantize(
     run = _compile(taps)
     rng = np.random.default_rng(0)
     records = [_Record(layer) for layer in layers]
-    scenes = rainy_scenes(photos)
-    for picture in scenes:
-        seen = run([picture])
+    for scene in scenes:
+        seen = run([scene])
         for i, record in enumerate(records):
             record.add(seen[i][0], rng)
-    convolutions = {record.name: record.convolution() for record in records}
-    calibration = f"{MADE_UP}, {len(photos)} photos" if photos else MADE_UP
-    form = Int8(convolutions, weights.digest, calibration)
-    if kept is None:
-        kept = _costliest_pair(weights, form, scenes[:_TRIED])
-    return _only(form, convolutions.keys() - set(kept))
+    return {record.name: record.convolution() for record in records}
 
 
-def _costliest_pair(weights: Weights, form: Int8, scenes: Sequence[NDArray[np.float32]]) -> Names:
+def costliest_pair(weights: Weights, form: Int8, scenes: Sequence[NDArray[np.float32]]) -> Names:
     """The two convolutions in a row that change the result most where they alone are in int8."""
 
-    def results(form: Int8 | None) -> list[NDArray[np.float32]]:
-        run = _compile(build_graph(weights, int8=form))
-        return [run([scene])[0] for scene in scenes]
-
     def cost(pair: Names) -> float:
-        changed = zip(results(_only(form, pair)), exact, strict=True)
+        changed = zip(results(weights, only(form, pair), scenes), exact, strict=True)
         return sum(float(np.square(after - before).sum()) for after, before in changed)
 
-    exact = results(None)
+    scenes = scenes[:_TRIED]
+    exact = results(weights, None, scenes)
     firsts = (name for name in form.convolutions if name.startswith("ddrb") and name[-1] == "0")
     return max(((first, f"{first[:-1]}2") for first in firsts), key=cost)
 
 
-def _only(form: Int8, names: Collection[str]) -> Int8:
+def only(form: Int8, names: Collection[str]) -> Int8:
     """The form with these convolutions alone."""
     chosen = {name: one for name, one in form.convolutions.items() if name in names}
     return replace(form, convolutions=chosen)
+
+
+def results(
+    weights: Weights, form: Int8 | None, scenes: Sequence[NDArray[np.float32]]
+) -> list[NDArray[np.float32]]:
+    """What a model computes of each scene, (1, 3, H, W): all in fp32 but what the form has."""
+    run = _compile(build_graph(weights, int8=form))
+    return [run([scene])[0] for scene in scenes]
 
 
 def _compile(model: openvino.Model) -> Any:
