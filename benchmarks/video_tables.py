@@ -32,14 +32,15 @@ def video_table() -> str:
     lines = [
         *textwrap.wrap(about, 100),
         "",
-        "| model | stage | precision | network, fps | clip, fps | share | memory | kept |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| model | stage | precision | preset | network, fps | clip, fps | share | memory | kept |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in record["rows"]:
         cells = [
             f"`{row['model']}`",
             str(row["stage"]),
             row["precision"],
+            row["preset"] or "usual",
             f"{row['engine_fps']:.1f}",
             f"{row['clip_fps']:.1f}",
             f"{100 * row['share']:.0f} %",

@@ -10,8 +10,8 @@ import pytest
 from benchmarks import video, video_tables
 
 ROW: dict[str, Any] = {
-    "model": "a", "stage": 2, "precision": "int8", "engine_fps": 20.0, "clip_fps": 18.0,
-    "share": 0.9, "memory_growth": 1.004,
+    "model": "a", "stage": 2, "precision": "int8", "preset": "", "engine_fps": 20.0,
+    "clip_fps": 18.0, "share": 0.9, "memory_growth": 1.004,
 }  # fmt: skip
 REPORT: dict[str, Any] = {
     "schema": video.SCHEMA,
@@ -30,7 +30,7 @@ def test_each_row_has_its_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     report = REPORT | {"rows": [ROW, slow, growing]}
     (tmp_path / "video.json").write_text(json.dumps(report))
     *_, first, second, third = video_tables.video_table().splitlines()
-    assert first == "| `a` | 2 | int8 | 20.0 | 18.0 | 90 % | +0.4 % | yes |"
+    assert first == "| `a` | 2 | int8 | usual | 20.0 | 18.0 | 90 % | +0.4 % | yes |"
     assert second.endswith("| 80 % | +0.4 % | **no** |")
     assert third.endswith("| 90 % | +20.0 % | **no** |")
 

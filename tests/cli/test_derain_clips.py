@@ -196,7 +196,15 @@ def test_a_pipe_that_trickles_is_known(tmp_path: Path, model: Path) -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [("--codec", "av1"), ("--crf", 3), ("--start", 0), ("--end", 1), "--deinterlace", "--resume"],
+    [
+        ("--codec", "av1"),
+        ("--crf", 3),
+        ("--preset", "fast"),
+        ("--start", 0),
+        ("--end", 1),
+        "--deinterlace",
+        "--resume",
+    ],
 )
 def test_a_pipe_takes_no_options_of_files(derain: Derain, model: Path, option: Any) -> None:
     given = option if isinstance(option, tuple) else (option,)

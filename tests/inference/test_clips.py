@@ -31,6 +31,7 @@ from dpenet.inference.derainer import Derainer
 from dpenet.inference.pipeline import Room
 from dpenet.media import video
 from dpenet.media.colour import Colours
+from dpenet.media.segments import Part, PartWriter
 
 Pixels = NDArray[Any]
 USUAL = ClipOptions()
@@ -312,6 +313,10 @@ def test_a_container_that_lacks_a_place_is_refused_before_any_work(tmp_path: Pat
         run(source, tmp_path / "b.mkv", ClipOptions(codec="nothing"), change=never)
     with pytest.raises(UsageError, match="no quality"):
         run(source, tmp_path / "b.mkv", ClipOptions(codec="ffv1", quality=3), change=never)
+    with pytest.raises(UsageError, match="ffv1 has no presets"):
+        run(source, tmp_path / "b.mkv", ClipOptions(codec="ffv1", preset="fast"), change=never)
+    with pytest.raises(UsageError, match=r"has the presets ultrafast.* not 'quick'"):
+        run(source, tmp_path / "b.mkv", ClipOptions(preset="quick"), change=never)
     (tmp_path / "b.mkv").touch()
     with pytest.raises(PictureError, match="exists"):
         run(source, tmp_path / "b.mkv", change=never)
@@ -326,6 +331,46 @@ def test_quality_is_the_encoders(tmp_path: Path) -> None:
         run(source, target, ClipOptions(quality=quality))
         sizes.append(target.stat().st_size)
     assert sizes[0] > 2 * sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("codec", "presets"),
+    [
+        ("libx264", ("ultrafast", "slow")),
+        ("libx265", ("ultrafast", "slow")),
+        ("libsvtav1", ("12", "6")),
+    ],
+)
+def test_a_preset_is_the_encoders(tmp_path: Path, codec: str, presets: tuple[str, str]) -> None:
+    source = make_clip(tmp_path / "a.mp4")
+    written = []
+    for preset in presets:
+        target = tmp_path / f"{preset}.mp4"
+        run(source, target, ClipOptions(codec=codec, preset=preset))
+        written.append(target.read_bytes())
+    assert written[0] != written[1]
+
+
+def test_a_segment_that_cannot_be_finished_is_no_part(
+    tmp_path: Path, short_segments: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=60, options={"g": "12"})
+    finish = PartWriter.finish
+
+    def failing(self: PartWriter, damaged: int) -> Part:
+        if self._path.stem == "000002":
+            monkeypatch.setattr(PartWriter, "_mux", full)
+        return finish(self, damaged)
+
+    def full(self: PartWriter, packets: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(PartWriter, "finish", failing)
+    with pytest.raises(PictureError, match=r"No space.*frames are finished.*--resume"):
+        run(source, tmp_path / "b.mp4")
+    parts = {path.name for path in (tmp_path / ".b.mp4.parts").iterdir()}
+    assert {"000000.json", "000001.json"} <= parts
+    assert not {name for name in parts if "000002" in name}
 
 
 def test_a_part_in_time_begins_at_zero_with_its_sound(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LONG_CLIP_SECONDS = 60.0
 _FASTER = 0.8
 # What is chosen for clips, and a pipe has no place for.
-_NOT_PIPED = ("codec", "crf", "start", "end", "deinterlace", "resume")
+_NOT_PIPED = ("codec", "crf", "preset", "start", "end", "deinterlace", "resume")
 
 
 class ClipChoices(NamedTuple):
@@ -32,6 +32,7 @@ class ClipChoices(NamedTuple):
 
     codec: str | None
     crf: float | None
+    preset: str | None
     start: float | None
     end: float | None
     deinterlace: bool
@@ -44,7 +45,9 @@ class ClipChoices(NamedTuple):
         """How clips are to be read and written."""
         from dpenet.inference.clips import ClipOptions
 
-        return ClipOptions(self.codec, self.crf, self.start, self.end, self.deinterlace)
+        return ClipOptions(
+            self.codec, self.crf, self.preset, self.start, self.end, self.deinterlace
+        )
 
     @property
     def steady(self) -> Callable[[], TemporalFilter] | None:

@@ -157,6 +157,14 @@ def derain(
             help="Quality on the encoder's scale: less is better.", rich_help_panel=_CLIPS
         ),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="The encoder's own name for how fast it is, such as veryfast: larger files or "
+            "less quality for less time.",
+            rich_help_panel=_CLIPS,
+        ),
+    ] = None,
     start: Annotated[
         float | None, typer.Option(help="Seconds to begin at.", rich_help_panel=_CLIPS)
     ] = None,
@@ -213,7 +221,9 @@ def derain(
 
     if temporal and strength < 1:
         raise UsageError("--temporal works on the whole result: leave out --strength")
-    choices = ClipChoices(codec, crf, start, end, deinterlace, preview, resume, raw, temporal)
+    choices = ClipChoices(
+        codec, crf, preset, start, end, deinterlace, preview, resume, raw, temporal
+    )
     find = partial(
         plan_jobs,
         inputs,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +41,7 @@ class ClipOptions:
     Attributes:
         codec: Encoder or codec; None takes the source's own kind, or H.264.
         quality: On the encoder's scale, less is better; None for its usual one.
+        preset: The encoder's own name for how fast it is; None for its usual one.
         start: Seconds to begin at.
         end: Seconds to end before.
         deinterlace: Whether an interlaced source may be read, each two fields as a frame.
@@ -49,6 +52,7 @@ class ClipOptions:
 
     codec: str | None = None
     quality: float | None = None
+    preset: str | None = None
     start: float | None = None
     end: float | None = None
     deinterlace: bool = False
@@ -131,7 +135,8 @@ def derain_clip(
         PictureError: If the source cannot be read, or the target cannot be written.
         UsageError: If there is no such encoder or container.
     """
-    encoder = with_light(find_encoder(clip.codec, options.codec, options.quality), clip.light)
+    encoder = find_encoder(clip.codec, options.codec, options.quality, options.preset)
+    encoder = with_light(encoder, clip.light)
     pixel_format = output_format(clip.pixel_format, list(encoder.formats))
     container = container_for(target)
     if target.exists() and not overwrite:
@@ -141,13 +146,16 @@ def derain_clip(
     colours = Colours(pixel_format)
     damages = {segment.number: Damage() for segment in clip.segments}
 
-    def encode(segment: Segment, frames: Iterator[Frame]) -> Part:
+    def encode(segment: Segment, frames: Iterator[Frame]) -> Callable[[], Part]:
+        """Encode a segment; what is returned finishes it."""
         path = part_path(folder, segment)
-        with PartWriter(clip, encoder, pixel_format, path, container) as writer:
+        with ExitStack() as stack:
+            writer = stack.enter_context(PartWriter(clip, encoder, pixel_format, path, container))
             for one in steadied(frames, temporal() if temporal else None):
                 writer.write(colours.changed(one.frame, one.rainy, one.clean))
                 advance(1)
-            return writer.finish(damages[segment.number].frames)
+            stack.pop_all()  # finishing closes the writer
+        return partial(writer.finish, damages[segment.number].frames)
 
     def decode(segments: Iterable[Segment]) -> Iterator[Frame]:
         for segment in segments:
@@ -166,9 +174,20 @@ def derain_clip(
         advance(resumed)
         rest = [segment for segment in clip.segments if segment.number not in made]
         depth = sample_bits(clip.pixel_format)
-        with closing(derained(derainer, decode(rest), clip.height, clip.width, depth)) as frames:
+        # An encoder holds dozens of frames back to the end of a segment. The network does not wait
+        # for those: the next segment has begun meanwhile.
+        last: tuple[int, Future[Part]] | None = None
+        with (
+            ThreadPoolExecutor(1, "dpenet-finish") as beside,
+            closing(derained(derainer, decode(rest), clip.height, clip.width, depth)) as frames,
+        ):
             for segment, group in groupby(frames, key=lambda one: one.segment):
-                made[segment.number] = encode(segment, group)
+                finish = encode(segment, group)
+                if last is not None:
+                    made[last[0]] = last[1].result()
+                last = segment.number, beside.submit(finish)
+        if last is not None:
+            made[last[0]] = last[1].result()
         parts = [made[number] for number in sorted(made)]
         # Among the parts, so that what a killed run leaves of a long clip goes when they do.
         with atomic_path(target, folder) as temporary:

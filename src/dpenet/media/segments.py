@@ -112,9 +112,9 @@ class PartWriter:
 
     def finish(self, damaged: int) -> Part:
         """Complete the part; a note beside it, of what the file does not say, comes last."""
-        if self._stream is not None:
-            self._mux(self._stream.encode())
-        self._stack.close()
+        with self._stack:
+            if self._stream is not None:
+                self._mux(self._stream.encode())
         part = Part(self._path, tuple(self._stamps), self._delay, damaged, self._matrix)
         note = {name: value for name, value in vars(part).items() if name != "path"}
         with atomic_path(_note(self._path)) as temporary:
