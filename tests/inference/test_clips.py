@@ -498,7 +498,7 @@ def test_parts_stay_only_where_they_are_of_use(tmp_path: Path, short_segments: N
 def test_memory_bounds_the_frames_in_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_clip(tmp_path / "a.mkv", "ffv1", frames=30)
     frame = WIDTH * HEIGHT * 9
-    for memory, most in ((1 << 30, 6 * frame), (16 * frame, 4 * frame), (0, frame)):
+    for memory, most in ((1 << 30, 12 * frame), (16 * frame, 4 * frame), (0, frame)):
         monkeypatch.setattr(Stub, "working_memory", memory)
         derainer = Stub()
         taken: list[int] = []

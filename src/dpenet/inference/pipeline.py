@@ -99,13 +99,15 @@ class Room:
 
 
 def in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    ahead: int | None = None,
 ) -> Generator[Result]:
     """Apply a function to items on threads, and yield the results in the order of the items.
 
-    While one picture is computed, others are read or written. At most twice as many items as
-    workers are begun ahead of the result that is awaited, so that memory stays flat however many
-    there are.
+    While one picture is computed, others are read or written. Only so many items are begun ahead of
+    the result that is awaited, so that memory stays flat however many there are.
 
     To stop early, close the iterator (`contextlib.closing` does so whatever happens): items not
     begun are left alone, those begun end at their next `check_stop`, and then it returns.
@@ -114,6 +116,7 @@ def in_order(
         function: What it raises is raised in the place of its result, and ends the iteration.
         items: Taken one by one by the thread that iterates.
         workers: Threads; with 1 or fewer, everything happens in the thread that iterates.
+        ahead: Items begun at once, at most; by default twice as many as workers.
 
     Yields:
         ``function(item)`` for each item.
@@ -124,17 +127,17 @@ def in_order(
     stop = threading.Event()
     pool = ThreadPoolExecutor(workers, "dpenet", initializer=_stop.set, initargs=(stop,))
     rest = iter(items)
-    ahead: deque[Future[Result]] = deque()
+    begun: deque[Future[Result]] = deque()
     try:
         while True:
-            for item in islice(rest, 2 * workers - len(ahead)):
-                ahead.append(pool.submit(function, item))
-            if not ahead:
+            for item in islice(rest, (ahead or 2 * workers) - len(begun)):
+                begun.append(pool.submit(function, item))
+            if not begun:
                 return
             # In steps: not every system interrupts a wait without end.
-            while not wait((ahead[0],), _STEP_SECONDS).done:
+            while not wait((begun[0],), _STEP_SECONDS).done:
                 pass
-            yield ahead.popleft().result()
+            yield begun.popleft().result()
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
