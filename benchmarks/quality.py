@@ -102,6 +102,7 @@ def _rows(found: Evaluation, dataset: str) -> list[dict[str, Any]]:
             "psnr": round(found.mean(method).psnr, 4),
             "ssim": round(found.mean(method).ssim, 5),
             "pairs": len(found.scores(method)),
+            "worse": [name for name, gain in found.gains(method).items() if gain < 0],
             "commit": commit(),
         }
         for method in found.methods

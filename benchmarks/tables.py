@@ -209,6 +209,26 @@ def _short(value: float) -> str:
     return f"{value:.3g}"
 
 
+def worse_list() -> str:
+    """Which pairs come out of the models of our own worse than they went in."""
+    rows = json.loads((RESULTS / "quality.json").read_text())["rows"]
+    lines = ["Pairs that come out worse than they went in, the worst first:", ""]
+    for model in (name for name in list_models() if get_card(name).embedded):
+        worse = {
+            row["dataset"]: (row["worse"], row["pairs"])
+            for row in rows
+            if (row["model"], row["precision"]) == (model, "fp32")
+            and row["protocol"] == DEFAULT_PROTOCOL
+            and "worse" in row
+        }
+        sets = [
+            f"{len(names)} of {pairs} of {dataset}" + f" ({', '.join(names)})" * bool(names)
+            for dataset, (names, pairs) in worse.items()
+        ]
+        lines.append(f"- `{model}`: {'; '.join(sets) or NOT_YET}")
+    return "\n".join(lines)
+
+
 def _table(lines: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -234,6 +254,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "start": start_sentence,
     "training": training_table,
     "video": video_table,
+    "worse": worse_list,
 }
 
 

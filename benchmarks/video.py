@@ -113,7 +113,7 @@ def measure(
     }
 
 
-def memory(source: str, target: str, model: str, stage: str) -> dict[str, int]:
+def memory(source: str, target: str, model: str, stage: str, preset: str) -> dict[str, int]:
     """Resident bytes of this process after each ten seconds of a clip."""
     done = 0
     resident: dict[str, int] = {}
@@ -125,7 +125,7 @@ def memory(source: str, target: str, model: str, stage: str) -> dict[str, int]:
             fields = Path("/proc/self/statm").read_text().split()
             resident[str(done // RATE)] = int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    options = ClipOptions()
+    options = ClipOptions(preset=preset or None)
     clip = look_at(Path(source), options)
     derain_clip(Derainer(model, stage=int(stage)), clip, Path(target), options, advance=advance)
     return resident
@@ -162,7 +162,7 @@ def main() -> None:
         child = subprocess.run(
             [
                 *(sys.executable, "-c", _CHILD, str(folder / "rain.mp4")),
-                *(str(folder / "m.mp4"), arguments.model, str(arguments.stage)),
+                *(str(folder / "m.mp4"), arguments.model, str(arguments.stage), row["preset"]),
             ],
             cwd=REPOSITORY,
             capture_output=True,

@@ -49,12 +49,18 @@ def test_small_output_weights_start_near_the_identity() -> None:
 
 def test_a_network_is_pruned_from_a_deeper_one_and_grown_wider(tmp_path: Path) -> None:
     deep = DPENet(width=4, n_ddrb=3, n_erpab=2)
+    with torch.no_grad():
+        for pair in ("dconv1", "dconv2", "dconv5"):
+            deep.get_submodule(f"ddrb2.{pair}.2").weight.zero_()  # type: ignore[operator]
     path = tmp_path / "deep.safetensors"
     write_weights(path, {k: v.numpy() for k, v in deep.state_dict().items()}, {})
-    pictures = [torch.rand(3, 24, 24)]
-    model = Model(init=str(path), width=5, n_ddrb=2, revive=True)
-    started = make_network(model, 0, pictures)
+    picture = torch.rand(3, 24, 24)
+    model = Model(init=str(path), width=5, n_ddrb=2)
+    started = make_network(model, 0, [picture])
     assert (started.width, started.n_ddrb, started.n_erpab) == (5, 2, 2)
+    with torch.no_grad():
+        before, after = deep(picture[None]).stage2, started(picture[None]).stage2
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
     resumed = make_network(model, 0)
     assert {k: v.shape for k, v in resumed.state_dict().items()} == {
         k: v.shape for k, v in started.state_dict().items()

@@ -18,8 +18,18 @@ import numpy as np
 
 from dpenet.atomic import atomic_path
 from dpenet.errors import DpenetError, PictureError, UsageError
-from dpenet.inference.moving import Frame, Pixels, TemporalFilter, derained, steadied, turns
+from dpenet.inference.moving import (
+    PER_THREAD_IN_BURSTS,
+    Frame,
+    Hand,
+    Pixels,
+    TemporalFilter,
+    derained,
+    steadied,
+    turns,
+)
 from dpenet.inference.parts import drop_useless, finished, part_path, plan
+from dpenet.inference.pipeline import awaited
 from dpenet.media.colour import Colours, output_format, sample_bits
 from dpenet.media.encoders import find_encoder
 from dpenet.media.files import make_folder
@@ -154,7 +164,7 @@ def derain_clip(
             for one in steadied(frames, temporal() if temporal else None):
                 writer.write(colours.changed(one.frame, one.rainy, one.clean))
                 advance(1)
-            stack.pop_all()  # finishing closes the writer
+            stack.pop_all()  # from here on it is `finish` that closes the writer
         return partial(writer.finish, damages[segment.number].frames)
 
     def decode(segments: Iterable[Segment]) -> Iterator[Frame]:
@@ -174,20 +184,19 @@ def derain_clip(
         advance(resumed)
         rest = [segment for segment in clip.segments if segment.number not in made]
         depth = sample_bits(clip.pixel_format)
+        hand = Hand.of(derainer, clip.height, clip.width, depth, PER_THREAD_IN_BURSTS)
         # An encoder holds dozens of frames back to the end of a segment. The network does not wait
-        # for those: the next segment has begun meanwhile.
-        last: tuple[int, Future[Part]] | None = None
+        # for those: the next segment is computed meanwhile.
+        finishing: dict[int, Future[Part]] = {}
         with (
             ThreadPoolExecutor(1, "dpenet-finish") as beside,
-            closing(derained(derainer, decode(rest), clip.height, clip.width, depth)) as frames,
+            closing(derained(derainer, decode(rest), hand)) as frames,
         ):
             for segment, group in groupby(frames, key=lambda one: one.segment):
-                finish = encode(segment, group)
-                if last is not None:
-                    made[last[0]] = last[1].result()
-                last = segment.number, beside.submit(finish)
-        if last is not None:
-            made[last[0]] = last[1].result()
+                latest = beside.submit(encode(segment, group))
+                made |= {number: awaited(part) for number, part in finishing.items()}
+                finishing = {segment.number: latest}
+            made |= {number: awaited(part) for number, part in finishing.items()}
         parts = [made[number] for number in sorted(made)]
         # Among the parts, so that what a killed run leaves of a long clip goes when they do.
         with atomic_path(target, folder) as temporary:

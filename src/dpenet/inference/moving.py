@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[Any]
 
+PER_THREAD = 3
+"""Frames in hand for each thread that computes."""
+PER_THREAD_IN_BURSTS = 6
+"""The same where an encoder takes frames in bursts: with half of these the network waited for it a
+tenth of the time, with twice as many it waits no less."""
 # The part of the memory that frames may take; the network needs the rest.
 _SHARE = 4
-# Frames in hand for each thread that computes. Encoders take frames in bursts: with half of these
-# the network waited for them a tenth of the time, with twice as many it waits no less.
-_AHEAD = 6
 # Copies of a frame on its way: as it was decoded, in RGB, and without rain.
 _COPIES = 3
 
@@ -48,17 +50,50 @@ class Frame:
     clean: Pixels
 
 
-def derained(
-    derainer: Derainer, work: Iterable[Frame], height: int, width: int, depth: int
-) -> Generator[Frame]:
+@dataclass(frozen=True)
+class Hand:
+    """What is begun ahead of the frame that is awaited.
+
+    Attributes:
+        frames: How many; 1 if none is begun ahead.
+        workers: Threads that they are on.
+        size: Bytes that all of them take.
+    """
+
+    frames: int
+    workers: int
+    size: int
+
+    @classmethod
+    def of(
+        cls, derainer: Derainer, height: int, width: int, depth: int, per_thread: int = PER_THREAD
+    ) -> Hand:
+        """As much as there is memory for.
+
+        Args:
+            derainer: What will derain, and how much memory there is for it.
+            height: Of the frames.
+            width: Of them.
+            depth: Bits of a sample.
+            per_thread: Frames for each thread that computes.
+        """
+        size = _COPIES * 3 * height * width * (2 if depth > 8 else 1)
+        affordable = derainer.working_memory // _SHARE // size
+        frames = min(per_thread * derainer.threads, affordable)
+        # Two more than compute: they have the next frames ready.
+        workers = min(derainer.threads + 2, frames // 2)
+        if workers <= 1:
+            frames = workers = 1
+        return cls(frames, workers, frames * size)
+
+
+def derained(derainer: Derainer, work: Iterable[Frame], hand: Hand) -> Generator[Frame]:
     """Derain frames on threads, while the thread that iterates decodes and encodes.
 
     Args:
-        derainer: What derains, and how much memory there is for it.
+        derainer: What derains.
         work: The frames.
-        height: Of them.
-        width: Of them.
-        depth: Bits of a sample.
+        hand: How many are begun ahead.
     """
 
     def derain(one: Frame) -> Frame:
@@ -68,15 +103,9 @@ def derained(
         one.clean = np.ascontiguousarray(np.rot90(clean, -count))
         return one
 
-    size = _COPIES * 3 * height * width * (2 if depth > 8 else 1)
-    ahead = max(1, min(_AHEAD * derainer.threads, derainer.working_memory // _SHARE // size))
-    # Two more than compute: they have the next frames ready.
-    workers = min(derainer.threads + 2, ahead // 2)
-    if workers <= 1:
-        ahead = 1
     # No waiting: what is noted makes the tiles smaller.
-    with derainer.room.take(ahead * size, sys.maxsize):
-        yield from in_order(derain, work, workers, ahead)
+    with derainer.room.take(hand.size, sys.maxsize):
+        yield from in_order(derain, work, hand.workers, hand.frames)
 
 
 def turns(frame: av.VideoFrame) -> int:

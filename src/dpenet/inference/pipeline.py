@@ -69,6 +69,14 @@ def wait_stoppably(changed: threading.Condition, is_so: Callable[[], bool]) -> N
         check_stop()
 
 
+def awaited(future: Future[Result]) -> Result:
+    """The result of a future, or what it raised; Ctrl-C ends the wait."""
+    # In steps: not every system interrupts a wait without end.
+    while not wait((future,), _STEP_SECONDS).done:
+        pass
+    return future.result()
+
+
 class Room:
     """Bytes that pictures in hand take together.
 
@@ -134,10 +142,7 @@ def in_order(
                 begun.append(pool.submit(function, item))
             if not begun:
                 return
-            # In steps: not every system interrupts a wait without end.
-            while not wait((begun[0],), _STEP_SECONDS).done:
-                pass
-            yield begun.popleft().result()
+            yield awaited(begun.popleft())
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)

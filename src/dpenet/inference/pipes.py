@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer, OutputContainer
 
 from dpenet.errors import PictureError, UsageError
-from dpenet.inference.moving import Frame, TemporalFilter, derained, steadied
+from dpenet.inference.moving import Frame, Hand, TemporalFilter, derained, steadied
 from dpenet.media.colour import Colours, sample_bits
 from dpenet.media.frames import Damage, decode
 from dpenet.media.video import DEMUXERS, Segment, picture_stream
@@ -114,7 +114,8 @@ def _derain(
 
     count = 0
     depth = sample_bits(pixel_format)
-    with closing(derained(derainer, frames(), height, width, depth)) as clean:
+    hand = Hand.of(derainer, height, width, depth)
+    with closing(derained(derainer, frames(), hand)) as clean:
         for one in steadied(clean, filter_):
             frame = colours.changed(one.frame, one.rainy, one.clean)
             frame.pts, frame.time_base = count, 1 / rate

@@ -82,14 +82,20 @@ def quantized_convolutions(
 
 
 def costliest_pair(weights: Weights, form: Int8, scenes: Sequence[NDArray[np.float32]]) -> Names:
-    """The two convolutions in a row that change the result most where they alone are in int8."""
+    """The two convolutions in a row that change the result most where they alone are in int8.
+
+    Args:
+        weights: Of the model.
+        form: Its int8 form.
+        scenes: (1, 3, H, W), RGB in 0..1; the first few of them tell.
+    """
+    tried = scenes[:_TRIED]
 
     def cost(pair: Names) -> float:
-        changed = zip(results(weights, only(form, pair), scenes), exact, strict=True)
+        changed = zip(results(weights, only(form, pair), tried), exact, strict=True)
         return sum(float(np.square(after - before).sum()) for after, before in changed)
 
-    scenes = scenes[:_TRIED]
-    exact = results(weights, None, scenes)
+    exact = results(weights, None, tried)
     firsts = (name for name in form.convolutions if name.startswith("ddrb") and name[-1] == "0")
     return max(((first, f"{first[:-1]}2") for first in firsts), key=cost)
 

@@ -113,8 +113,9 @@ def find_encoder(
     if preset is not None:
         presets = _PRESETS.get(name, "")
         if preset not in presets.split():
-            has = f"has the presets {presets}" if presets else "has no presets"
-            raise UsageError(f"{name} {has}, not {preset!r}: choose another --preset, or none")
+            if not presets:
+                raise UsageError(f"--preset is for {', '.join(_PRESETS)}, not for {name}")
+            raise UsageError(f"{name} has the presets {presets}, not {preset!r}")
         options["preset"] = preset
     formats = tuple(format_.name for format_ in found.video_formats or ())
     return Encoder(name, tuple(sorted(options.items())), formats)

@@ -29,7 +29,6 @@ _GROWTH, _LEAST_WRITTEN = 2, 2_000_000
 # Others of FFmpeg's, such as playlists, open what other addresses and files they name.
 _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 # A frame as it was and without rain.
-_COPIES, _CHANNELS = 2, 3
 
 
 class _OutgrownError(Exception):
@@ -72,7 +71,9 @@ def derain_clip(
         RefusedError: If the clip is too large or too long, or cannot be read or written.
     """
     from dpenet.inference import clips as inference
+    from dpenet.inference.moving import PER_THREAD_IN_BURSTS, Hand
     from dpenet.inference.temporal import TemporalFilter
+    from dpenet.media.colour import sample_bits
     from dpenet.media.video import survey
 
     with (
@@ -88,15 +89,15 @@ def derain_clip(
         pixels = clip.frames * _checked(clip.width, clip.height, settings.max_frame_pixels)
         if pixels > settings.max_clip_pixels:
             raise too_many_pixels(f"{clip.frames} frames of it", pixels, settings.max_clip_pixels)
-        frames = 2 * (derainer.threads + 1)  # begun ahead of the one that is encoded
-        size = frames * _COPIES * _CHANNELS * clip.width * clip.height
+        depth = sample_bits(clip.pixel_format)
+        hand = Hand.of(derainer, clip.height, clip.width, depth, PER_THREAD_IN_BURSTS)
 
         def advance(_: int) -> None:
             check_stop()
             _check_written(folder, source)
 
         with (
-            models.room.take(size, derainer.working_memory // 4),
+            models.room.take(hand.size, derainer.working_memory // 4),
             stages.time("network"),
         ):
             check_stop()

@@ -135,8 +135,11 @@ def _fit(recipe: Recipe, checkpoint: Path | None, report: Callable[[Status], Non
         processes=processes.count,
     )
     crops = TrainingSet(training, patch=data.patch, flips=data.flips, seed=recipe.seed)
-    few = range(min(_CROPS_TO_LOOK_AT, len(training) * data.repeat) if checkpoint is None else 0)
-    network = make_network(recipe.model, recipe.seed, [crops[1, index][0] for index in few])
+    pictures = []
+    if checkpoint is None and (recipe.model.init is not None or recipe.model.revive):
+        count = min(_CROPS_TO_LOOK_AT, len(training) * data.repeat)
+        pictures = [crops[1, index][0] for index in range(count)]
+    network = make_network(recipe.model, recipe.seed, pictures)
     module = TrainingModule(
         recipe,
         network,

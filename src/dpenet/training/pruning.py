@@ -22,7 +22,8 @@ def prune(
 
     Args:
         deep: State dict of a DPENet with at least as many blocks of each kind.
-        pictures: Rainy ones, each (3, H, W), RGB in 0..1, of all kinds that there are.
+        pictures: Rainy ones, each (3, H, W), RGB in 0..1, of all kinds that there are. Without
+            any, the first blocks go.
         n_ddrb: DDRBs to keep, 1 or more.
         n_erpab: ERPABs to keep, 1 or more.
 
@@ -30,8 +31,11 @@ def prune(
         State dict of ``DPENet(width, n_ddrb, n_erpab)``.
     """
     state = dict(deep)
+    wanted_blocks = {"ddrb": n_ddrb, "erpab": n_erpab}
+    if all(_blocks(state, kind) <= wanted for kind, wanted in wanted_blocks.items()):
+        return state
     truth = _results(state, pictures)
-    for kind, wanted in (("ddrb", n_ddrb), ("erpab", n_erpab)):
+    for kind, wanted in wanted_blocks.items():
         while (count := _blocks(state, kind)) > wanted:
             shorter = [_without(state, kind, number) for number in range(1, count + 1)]
             state = min(shorter, key=lambda s: _error(_results(s, pictures), truth))

@@ -147,8 +147,7 @@ _CARDS = (
         "universal-light",
         "LightDPENet: half of the default's cost",
         Architecture(n_ddrb=5),
-        "What universal grew from (recipes/growth-2.yaml), in fewer looks of rain; not distilled "
-        "from it yet.",
+        "What universal grew from (recipes/universal-light.yaml).",
     ),
     _own(
         "universal-nano",
