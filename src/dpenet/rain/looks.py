@@ -20,11 +20,12 @@ _Look = Callable[[bool, float, np.random.Generator], StreakLayer]
 def sample_rain(kind: RainKind, rng: np.random.Generator) -> Rain:
     """Draw the parameters of one rain.
 
-    Four looks of streaks occur, alone or together: sharp lines (Yang et al., CVPR 2017), grain,
-    which is dense motion-blurred noise screened over the scene (Fu et al., CVPR 2017; Zhang and
-    Patel, CVPR 2018), sheets, where such noise is thresholded into bright ragged streaks, as
-    picture editors make rain (Zhang et al., 2019), and drops of any width and blur (Garg and Nayar,
-    2006). Their ranges were fitted as docs/rain.md tells.
+    Five looks of streaks occur, alone or together: sharp lines that are copies of one another (Yang
+    et al., CVPR 2017), other lines, grain, which is dense motion-blurred noise screened over the
+    scene (Fu et al., CVPR 2017; Zhang and Patel, CVPR 2018), sheets, where such noise is
+    thresholded into bright ragged streaks, as picture editors make rain (Zhang et al., 2019), and
+    drops of any width and blur (Garg and Nayar, 2006). Their ranges were fitted as docs/rain.md
+    tells.
 
     Args:
         kind: ``light`` (one or two layers, one direction), ``heavy`` (up to five layers, often in
@@ -64,19 +65,37 @@ def sample_rain(kind: RainKind, rng: np.random.Generator) -> Rain:
 def _looks(heavy: bool, rng: np.random.Generator) -> tuple[list[_Look], float]:
     """The look of each layer, far to near, and how far their directions spread, in degrees."""
     if not heavy:
-        look = (_lines, _grain, _drops, _sheet)[int(rng.choice(4, p=[0.42, 0.25, 0.15, 0.18]))]
+        kinds: tuple[_Look, ...] = (_copies, _lines, _grain, _drops, _sheet)
+        look = kinds[int(rng.choice(5, p=[0.32, 0.2, 0.21, 0.12, 0.15]))]
         count = 1 if look is _grain else 1 + int(rng.random() < 0.25)
         return [look] * count, 3.0
-    if rng.random() < 0.3:
+    if rng.random() < 0.25:
         return [_grain], 0.0
     count = int(rng.choice([1, 2, 3, 4, 5], p=[0.45, 0.2, 0.13, 0.11, 0.11]))
-    kinds: tuple[_Look, ...] = (_lines, _drops, _sheet)
-    streaks = [kinds[int(rng.choice(3, p=[0.5, 0.15, 0.35]))] for _ in range(count)]
+    kinds = (_copies, _lines, _drops, _sheet)
+    streaks = [kinds[int(rng.choice(4, p=[0.42, 0.2, 0.12, 0.26]))] for _ in range(count)]
     looks = [streaks[0]] * count if rng.random() < 0.6 else streaks
     # Far rain is a grain behind the streaks of the near.
     behind: list[_Look] = [_grain] if rng.random() < 0.15 else []
     # Heavy rain may be composed of sheets from clearly different directions.
     return behind + looks, float(rng.uniform(10, 40)) if rng.random() < 0.5 else 4.0
+
+
+def _copies(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
+    """Copies of one thin streak, exactly parallel, that merge into even bands where they meet."""
+    layer = StreakLayer(
+        angle=_leaning(angle),
+        length=_log_uniform(15, 280, rng),
+        width=_log_uniform(0.8, 2.6, rng),
+        coverage=_log_uniform(0.25, 1.6, rng) if heavy else _log_uniform(0.02, 0.4, rng),
+        brightness=float(rng.uniform(0.2, 0.6) if heavy else rng.uniform(0.08, 0.5)),
+        softness=float(rng.uniform(0.05, 1.1)),
+        variation=0.0,
+        taper=0.0,
+        overlap=_sometimes(0.3, 1.0, 1.6, rng),
+        unevenness=_sometimes(0.5, 0.0, 0.6, rng),
+    )
+    return _in_numbers(layer)
 
 
 def _lines(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
