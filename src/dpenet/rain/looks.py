@@ -87,7 +87,8 @@ def _copies(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
         angle=_leaning(angle),
         length=_log_uniform(15, 280, rng),
         width=_log_uniform(0.8, 2.6, rng),
-        coverage=_log_uniform(0.25, 1.6, rng) if heavy else _log_uniform(0.02, 0.4, rng),
+        # Where they covered most of a picture, the gaps would look like dark streaks.
+        coverage=_log_uniform(0.2, 1.0, rng) if heavy else _log_uniform(0.02, 0.4, rng),
         brightness=float(rng.uniform(0.2, 0.6) if heavy else rng.uniform(0.08, 0.5)),
         softness=float(rng.uniform(0.05, 1.1)),
         variation=0.0,

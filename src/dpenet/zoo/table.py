@@ -147,14 +147,14 @@ _CARDS = (
         "universal-light",
         "LightDPENet: half of the default's cost",
         Architecture(n_ddrb=5),
-        "What universal grew from (recipes/universal-light.yaml).",
+        "At present as good as universal, which is to grow from it (recipes/universal-light.yaml).",
     ),
     _own(
         "universal-nano",
         "A fast small network, for video",
         Architecture(width=16, n_ddrb=5, n_erpab=2),
-        "An eighth of the default's cost; it takes fine bright things for rain more often "
-        "(recipes/growth-1.yaml).",
+        "An eighth of the default's cost, and within a decibel of it at present; it takes fine "
+        "bright things for rain more often (recipes/universal-nano.yaml).",
     ),
     _published(
         "Rain100H",
