@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks import halo, load
 from benchmarks.machine import REPOSITORY
@@ -49,18 +50,22 @@ RESULTS = REPOSITORY / "benchmarks" / "results"
 
 def models_table() -> str:
     """PSNR and SSIM of every model on every benchmark, under the default protocol."""
-    quality = json.loads((RESULTS / "quality.json").read_text())
-    measured = {
-        (row["model"], row["dataset"]): f"{row['psnr']:.2f} / {row['ssim']:.4f}"
-        for row in quality["rows"]
-        if row["protocol"] == DEFAULT_PROTOCOL and row["precision"] in ("fp32", "none")
-    }
+    measured = {pair: f"{row['psnr']:.2f} / {row['ssim']:.4f}" for pair, row in _quality().items()}
     datasets = list(dict.fromkeys(dataset for _, dataset in measured))
     lines = [["model", *datasets], ["---"] * (1 + len(datasets))]
     for model in ("input", *list_models()):
         scores = [measured.get((model, dataset), ABSENT) for dataset in datasets]
         lines.append([f"`{model}`" if model != "input" else "*no deraining*", *scores])
     return _table(lines)
+
+
+def _quality() -> dict[tuple[str, str], dict[str, Any]]:
+    """What was measured, under the default protocol and in full precision: by model and set."""
+    return {
+        (row["model"], row["dataset"]): row
+        for row in json.loads((RESULTS / "quality.json").read_text())["rows"]
+        if row["protocol"] == DEFAULT_PROTOCOL and row["precision"] in ("fp32", "none")
+    }
 
 
 def short_table() -> str:
@@ -115,14 +120,8 @@ def load_table() -> str:
 
 def comparison_table() -> str:
     """Every model on everything at hand: pairs, photos in rain of ours, dry photos, real rain."""
-    quality, unseen = (
-        json.loads((RESULTS / f"{name}.json").read_text())["rows"] for name in ("quality", "unseen")
-    )
-    found = {
-        (row["model"], row["dataset"]): row
-        for row in quality
-        if row["protocol"] == DEFAULT_PROTOCOL and row["precision"] in ("fp32", "none")
-    }
+    unseen = json.loads((RESULTS / "unseen.json").read_text())["rows"]
+    found = _quality()
     pairs = list(dict.fromkeys(dataset for _, dataset in found))
     found |= {(row["model"], row["set"]): row for row in unseen}
     rainy = [*pairs, "light rain", "heavy rain", "foggy rain"]
@@ -211,15 +210,13 @@ def _short(value: float) -> str:
 
 def worse_list() -> str:
     """Which pairs come out of the models of our own worse than they went in."""
-    rows = json.loads((RESULTS / "quality.json").read_text())["rows"]
+    quality = _quality()
     lines = ["Pairs that come out worse than they went in, the worst first:", ""]
     for model in (name for name in list_models() if get_card(name).embedded):
         worse = {
-            row["dataset"]: (row["worse"], row["pairs"])
-            for row in rows
-            if (row["model"], row["precision"]) == (model, "fp32")
-            and row["protocol"] == DEFAULT_PROTOCOL
-            and "worse" in row
+            dataset: (row["worse"], row["pairs"])
+            for (measured, dataset), row in quality.items()
+            if measured == model and "worse" in row
         }
         sets = [
             f"{len(names)} of {pairs} of {dataset}" + f" ({', '.join(names)})" * bool(names)

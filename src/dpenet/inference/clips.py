@@ -19,7 +19,6 @@ import numpy as np
 from dpenet.atomic import atomic_path
 from dpenet.errors import DpenetError, PictureError, UsageError
 from dpenet.inference.moving import (
-    PER_THREAD_IN_BURSTS,
     Frame,
     Hand,
     Pixels,
@@ -183,8 +182,7 @@ def derain_clip(
         found(resumed)
         advance(resumed)
         rest = [segment for segment in clip.segments if segment.number not in made]
-        depth = sample_bits(clip.pixel_format)
-        hand = Hand.of(derainer, clip.height, clip.width, depth, PER_THREAD_IN_BURSTS)
+        hand = Hand.of_clip(derainer, clip)
         # An encoder holds dozens of frames back to the end of a segment. The network does not wait
         # for those: the next segment is computed meanwhile.
         finishing: dict[int, Future[Part]] = {}

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpenet.inference.pipeline import in_order
-from dpenet.media.video import Segment
+from dpenet.media.colour import sample_bits
+from dpenet.media.video import Clip, Segment
 
 if TYPE_CHECKING:
     from dpenet.inference.derainer import Derainer
@@ -21,7 +22,7 @@ Pixels = NDArray[Any]
 
 PER_THREAD = 3
 """Frames in hand for each thread that computes."""
-PER_THREAD_IN_BURSTS = 6
+_PER_THREAD_IN_BURSTS = 6
 """The same where an encoder takes frames in bursts: with half of these the network waited for it a
 tenth of the time, with twice as many it waits no less."""
 # The part of the memory that frames may take; the network needs the rest.
@@ -85,6 +86,12 @@ class Hand:
         if workers <= 1:
             frames = workers = 1
         return cls(frames, workers, frames * size)
+
+    @classmethod
+    def of_clip(cls, derainer: Derainer, clip: Clip) -> Hand:
+        """As much as there is memory for, where a clip is encoded of what is derained."""
+        depth = sample_bits(clip.pixel_format)
+        return cls.of(derainer, clip.height, clip.width, depth, _PER_THREAD_IN_BURSTS)
 
 
 def derained(derainer: Derainer, work: Iterable[Frame], hand: Hand) -> Generator[Frame]:

@@ -71,9 +71,8 @@ def derain_clip(
         RefusedError: If the clip is too large or too long, or cannot be read or written.
     """
     from dpenet.inference import clips as inference
-    from dpenet.inference.moving import PER_THREAD_IN_BURSTS, Hand
+    from dpenet.inference.moving import Hand
     from dpenet.inference.temporal import TemporalFilter
-    from dpenet.media.colour import sample_bits
     from dpenet.media.video import survey
 
     with (
@@ -89,8 +88,7 @@ def derain_clip(
         pixels = clip.frames * _checked(clip.width, clip.height, settings.max_frame_pixels)
         if pixels > settings.max_clip_pixels:
             raise too_many_pixels(f"{clip.frames} frames of it", pixels, settings.max_clip_pixels)
-        depth = sample_bits(clip.pixel_format)
-        hand = Hand.of(derainer, clip.height, clip.width, depth, PER_THREAD_IN_BURSTS)
+        hand = Hand.of_clip(derainer, clip)
 
         def advance(_: int) -> None:
             check_stop()
