@@ -34,7 +34,7 @@ OF_LAYER: dict[str, list[Any]] = {
     "dry": [0, 0.5, 0.9],
     "unevenness": [0, 0.5, 1],
     "roughness": [0, 0.5, 1],
-    "enlargement": [1, 2, 4],
+    "enlargement": [0.5, 1, 3],
 }
 # Where the effect shows best.
 BASE = {"overlap": {"coverage": 0.9, "brightness": 0.25}, "taper": {"length": 80, "width": 4}}

@@ -25,8 +25,8 @@ def streak_mask(layer: StreakLayer, height: int, width: int, rng: np.random.Gene
         Strength of the streaks, (height, width), float32 from 0 to ``2 * layer.overlap``, 1 where
         there is one full streak.
     """
-    if layer.enlargement > 1:
-        mask = _enlarged_streaks(layer, height, width, rng)
+    if layer.enlargement != 1:
+        mask = _resized_streaks(layer, height, width, rng)
     else:
         mask = _streaks(layer, height, width, rng)
     if layer.unevenness > 0:
@@ -34,7 +34,7 @@ def streak_mask(layer: StreakLayer, height: int, width: int, rng: np.random.Gene
     return mask
 
 
-def _enlarged_streaks(
+def _resized_streaks(
     layer: StreakLayer, height: int, width: int, rng: np.random.Generator
 ) -> Array:
     from PIL import Image
@@ -42,11 +42,11 @@ def _enlarged_streaks(
     by = layer.enlargement
     sizes = {name: getattr(layer, name) / by for name in ("length", "width", "softness")}
     rows, columns = (math.ceil(n / by) + 1 for n in (height, width))
-    small = _streaks(replace(layer, **sizes), rows, columns, rng)
-    # All of the small layer is enlarged and cut afterwards: so the scale is the same both ways.
-    size = (round(columns * by), round(rows * by))
-    large = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BILINEAR))
-    return large[:height, :width].copy()
+    drawn = _streaks(replace(layer, **sizes), rows, columns, rng)
+    # All of what is drawn is resized and cut afterwards: so the scale is the same both ways.
+    size = (math.ceil(columns * by), math.ceil(rows * by))
+    resized = np.asarray(Image.fromarray(drawn).resize(size, Image.Resampling.BILINEAR))
+    return resized[:height, :width].copy()
 
 
 def _streaks(layer: StreakLayer, height: int, width: int, rng: np.random.Generator) -> Array:

@@ -13,6 +13,8 @@ from dpenet.rain.model import KINDS, Rain, RainKind, StreakLayer
 
 # Streaks in a square of so many pixels, at least; and how many pixels one covers, at most.
 _FEWEST, _AROUND, _LARGEST = 10, 128, 512
+# What all layers add on the mean, about, in 0..1: more of it leaves nothing to learn from.
+_MOST_LIGHT = 0.45
 
 _Look = Callable[[bool, float, np.random.Generator], StreakLayer]
 
@@ -46,6 +48,9 @@ def sample_rain(kind: RainKind, rng: np.random.Generator) -> Rain:
     layers = [look(heavy, lean + float(rng.normal(0, spread)), rng) for look in looks]
     # More sheets of rain, each thinner: all of them together must leave something of the scene.
     layers = [replace(layer, coverage=layer.coverage * len(looks) ** -0.5) for layer in layers]
+    light = sum(layer.brightness * min(layer.coverage, 1) for layer in layers)
+    if light > _MOST_LIGHT:
+        layers = [replace(x, brightness=x.brightness * _MOST_LIGHT / light) for x in layers]
     plain = [0, 1, rng.random()]
     screen = 1.0 if _grain in looks else float(rng.choice(plain, p=[0.6, 0.2, 0.2]))
     blue = float(rng.uniform(0, 0.08)) * (rng.random() < 0.5)
@@ -66,14 +71,14 @@ def _looks(heavy: bool, rng: np.random.Generator) -> tuple[list[_Look], float]:
     """The look of each layer, far to near, and how far their directions spread, in degrees."""
     if not heavy:
         kinds: tuple[_Look, ...] = (_copies, _lines, _grain, _drops, _sheet)
-        look = kinds[int(rng.choice(5, p=[0.32, 0.2, 0.21, 0.12, 0.15]))]
+        look = kinds[int(rng.choice(5, p=[0.5, 0.14, 0.17, 0.09, 0.1]))]
         count = 1 if look is _grain else 1 + int(rng.random() < 0.25)
         return [look] * count, 3.0
-    if rng.random() < 0.25:
+    if rng.random() < 0.22:
         return [_grain], 0.0
     count = int(rng.choice([1, 2, 3, 4, 5], p=[0.45, 0.2, 0.13, 0.11, 0.11]))
     kinds = (_copies, _lines, _drops, _sheet)
-    streaks = [kinds[int(rng.choice(4, p=[0.42, 0.2, 0.12, 0.26]))] for _ in range(count)]
+    streaks = [kinds[int(rng.choice(4, p=[0.6, 0.13, 0.08, 0.19]))] for _ in range(count)]
     looks = [streaks[0]] * count if rng.random() < 0.6 else streaks
     # Far rain is a grain behind the streaks of the near.
     behind: list[_Look] = [_grain] if rng.random() < 0.15 else []
@@ -82,19 +87,20 @@ def _looks(heavy: bool, rng: np.random.Generator) -> tuple[list[_Look], float]:
 
 
 def _copies(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
-    """Copies of one thin streak, exactly parallel, that merge into even bands where they meet."""
+    """Copies of one thin straight streak, drawn finely and reduced, that merge where they meet."""
     layer = StreakLayer(
         angle=_leaning(angle),
         length=_log_uniform(15, 280, rng),
-        width=_log_uniform(0.8, 2.6, rng),
+        width=_log_uniform(0.9, 2.8, rng),
         # Where they covered most of a picture, the gaps would look like dark streaks.
-        coverage=_log_uniform(0.2, 1.0, rng) if heavy else _log_uniform(0.02, 0.4, rng),
+        coverage=_log_uniform(0.3, 1.2, rng) if heavy else _log_uniform(0.02, 0.4, rng),
         brightness=float(rng.uniform(0.2, 0.6) if heavy else rng.uniform(0.08, 0.5)),
-        softness=float(rng.uniform(0.05, 1.1)),
+        softness=_sometimes(0.3, 0.03, 0.8, rng),
         variation=0.0,
         taper=0.0,
         overlap=_sometimes(0.3, 1.0, 1.6, rng),
         unevenness=_sometimes(0.5, 0.0, 0.6, rng),
+        enlargement=float(rng.uniform(0.4, 0.9)),
     )
     return _in_numbers(layer)
 

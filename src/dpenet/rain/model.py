@@ -35,8 +35,9 @@ class StreakLayer:
             runs smoothly between none and twice as much (light and depth are uneven).
         roughness: How much the strength varies from pixel to pixel, in 0..1: 0 is smooth, 1 is
             torn, as rain made of noise is.
-        enlargement: The layer is drawn so many times smaller and enlarged smoothly, at least 1:
-            ready-made textures of rain are fitted to pictures like that. Sizes are those after it.
+        enlargement: The layer is drawn so many times smaller and enlarged smoothly, as ready-made
+            textures of rain are fitted to pictures; below 1 it is drawn larger and reduced, so that
+            the steps of a hard slanting edge are finer than a pixel. Sizes are those after it.
     """
 
     angle: float
