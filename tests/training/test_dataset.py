@@ -165,6 +165,28 @@ def test_tones_of_scenes_are_varied_before_the_rain_falls(tiny: MakeRecipe, phot
     assert 2 < grey < 25
 
 
+def test_grain_of_scenes_is_not_rain(tiny: MakeRecipe, photos: Path) -> None:
+    """A crop as large as the picture can only differ by its grain."""
+    for path in photos.iterdir():
+        with Image.open(path) as picture:
+            picture.crop((0, 0, 34, 34)).save(path)
+    rain = {"kind": "heavy", "clean_share": 1.0}
+    recipe = tiny(data={"patch": 34, "scale": [1, 1], "rain": rain, "grained_share": 0.5})
+    training, _ = open_sources(recipe)
+    (scene,) = training.pictures(0)
+    dataset = TrainingSet(training, patch=34, flips=False, seed=1)
+    strengths = []
+    for epoch in range(1, 201):
+        rainy, clean = dataset[epoch, 0]
+        assert rainy.equal(clean), "what is asked of a dry scene is the scene as it is shown"
+        levels = clean.numpy().transpose(1, 2, 0) * 255
+        assert np.allclose(levels, levels.round(), atol=1e-3)
+        strengths.append(float(np.std(levels - scene)))
+    grained = [strength for strength in strengths if strength > 0.01]
+    assert 70 < len(grained) < 130
+    assert min(grained) < 3 and 6 < max(grained) < 20
+
+
 def test_scenes_are_turned_before_the_rain_falls(tiny: MakeRecipe, photos: Path) -> None:
     """A crop as large as the picture can only differ by the turn."""
     for path in photos.iterdir():

@@ -113,7 +113,7 @@ def render_rain(clean: Array, rain: Rain, rng: np.random.Generator) -> Array:
         picture = picture + rain.noise * rng.standard_normal(picture.shape, dtype=np.float32)
     levels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
     if rain.jpeg is not None:
-        levels = _jpeg_round_trip(levels, rain.jpeg)
+        levels = jpeg_round_trip(levels, rain.jpeg)
     return levels.astype(np.float32) / np.float32(255)
 
 
@@ -152,7 +152,8 @@ def _relief(height: int, width: int, rng: np.random.Generator) -> Array:
     return relief.astype(np.float32)
 
 
-def _jpeg_round_trip(levels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+def jpeg_round_trip(levels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """A picture, (H, W, 3) in RGB, as a JPEG file of this quality, 1 to 95, would have it."""
     from PIL import Image
 
     buffer = io.BytesIO()

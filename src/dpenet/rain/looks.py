@@ -40,7 +40,7 @@ def sample_rain(kind: RainKind, rng: np.random.Generator) -> Rain:
     if kind not in KINDS:
         raise UsageError(f"there is no rain {kind!r}; choose one of {', '.join(KINDS)}")
     if kind == "mixed":
-        kind = ("light", "heavy", "foggy")[int(rng.choice(3, p=[0.4, 0.52, 0.08]))]
+        kind = ("light", "heavy", "foggy")[int(rng.choice(3, p=[0.45, 0.48, 0.07]))]
     heavy = kind == "heavy" or (kind == "foggy" and rng.random() < 0.5)
     foggy = kind == "foggy"
     lean = float(np.clip(rng.normal(0, 20), -60, 60))
@@ -62,8 +62,8 @@ def sample_rain(kind: RainKind, rng: np.random.Generator) -> Rain:
             rng.uniform(0.2, 1.0) if foggy else rng.uniform(0, 0.15) * (rng.random() < 0.05)
         ),
         airlight=float(rng.uniform(0.6, 0.95)),
-        noise=float(rng.uniform(0, 0.012)) if rng.random() < 0.2 else 0.0,
-        jpeg=int(rng.integers(70, 98)) if rng.random() < 0.2 else None,
+        noise=float(rng.uniform(0, 0.012)) if rng.random() < 0.1 else 0.0,
+        jpeg=int(rng.integers(70, 98)) if rng.random() < 0.1 else None,
     )
 
 
@@ -71,14 +71,14 @@ def _looks(heavy: bool, rng: np.random.Generator) -> tuple[list[_Look], float]:
     """The look of each layer, far to near, and how far their directions spread, in degrees."""
     if not heavy:
         kinds: tuple[_Look, ...] = (_copies, _lines, _grain, _drops, _sheet)
-        look = kinds[int(rng.choice(5, p=[0.5, 0.14, 0.17, 0.09, 0.1]))]
+        look = kinds[int(rng.choice(5, p=[0.58, 0.1, 0.17, 0.07, 0.08]))]
         count = 1 if look is _grain else 1 + int(rng.random() < 0.25)
         return [look] * count, 3.0
     if rng.random() < 0.22:
         return [_grain], 0.0
     count = int(rng.choice([1, 2, 3, 4, 5], p=[0.45, 0.2, 0.13, 0.11, 0.11]))
     kinds = (_copies, _lines, _drops, _sheet)
-    streaks = [kinds[int(rng.choice(4, p=[0.6, 0.13, 0.08, 0.19]))] for _ in range(count)]
+    streaks = [kinds[int(rng.choice(4, p=[0.66, 0.1, 0.06, 0.18]))] for _ in range(count)]
     looks = [streaks[0]] * count if rng.random() < 0.6 else streaks
     # Far rain is a grain behind the streaks of the near.
     behind: list[_Look] = [_grain] if rng.random() < 0.15 else []

@@ -113,6 +113,8 @@ class PhotoData(_Crops):
             kinds of fine texture that is not rain.
         toned_share: Share of the crops whose gamma, contrast, brightness and colourfulness are
             varied before the rain falls: pale scenes are not scenes behind rain.
+        grained_share: Share of the crops that are given film grain, and half of them the marks of
+            JPEG, before the rain falls: such things are the scene's and stay.
         busy_share: Share of the crops that are the one with the most fine detail of four.
     """
 
@@ -121,6 +123,7 @@ class PhotoData(_Crops):
     scale: tuple[Annotated[float, Field(ge=1)], Annotated[float, Field(ge=1)]] = (1.0, 1.0)
     turned: bool = False
     toned_share: Share = 0.0
+    grained_share: Share = 0.0
     busy_share: Share = 0.0
 
     @property

@@ -21,6 +21,7 @@ from dpenet.data.layouts import list_pictures
 from dpenet.data.pairs import Half, Pair, load_pair, read_rgb
 from dpenet.errors import DataError
 from dpenet.rain import Rain, render_rain, sample_rain
+from dpenet.rain.drawing import jpeg_round_trip
 from dpenet.training.config import PairData, PhotoData, Recipe
 
 Levels = NDArray[np.uint8]  # (H, W, 3) RGB, 0..255
@@ -175,6 +176,8 @@ class PhotoSource(Source):
         clean = _to_float(max(pieces, key=_detail))
         if rng.random() < self._data.toned_share:
             clean = _toned(clean, rng)
+        if rng.random() < self._data.grained_share:
+            clean = _grained(clean, rng)
         spared = rng.random() < self._data.rain.clean_share
         rain = NO_RAIN if spared else sample_rain(self._data.rain.kind, rng)
         return render_rain(clean, rain, rng), clean
@@ -291,6 +294,21 @@ def _toned(picture: Picture, rng: np.random.Generator) -> Picture:
     colourfulness = 0.0 if rng.random() < 0.1 else float(rng.uniform(0.4, 1.3))
     picture = grey[..., np.newaxis] * (1 - colourfulness) + picture * colourfulness
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.float32) / np.float32(255)
+
+
+def _grained(picture: Picture, rng: np.random.Generator) -> Picture:
+    """The same scene on grainy film, or from a file with the marks of JPEG; 256 levels again."""
+    channels = 1 if rng.random() < 0.5 else 3
+    grain = rng.standard_normal((*picture.shape[:2], channels), dtype=np.float32)
+    spread = float(rng.uniform(0, 0.7))  # a grain of more than one pixel
+    for axis in (0, 1):
+        grain = grain + spread * (np.roll(grain, 1, axis) + np.roll(grain, -1, axis))
+    strength = float(np.exp(rng.uniform(np.log(0.005), np.log(0.04))))
+    picture = picture + strength / float(grain.std()) * grain
+    levels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    if rng.random() < 0.5:
+        levels = jpeg_round_trip(levels, int(rng.integers(50, 95)))
+    return _to_float(levels)
 
 
 def _middle(shape: tuple[int, ...], crop: int) -> tuple[slice, slice]:
