@@ -147,7 +147,7 @@ _CARDS = (
         "universal-light",
         "LightDPENet: half of the default's cost",
         Architecture(n_ddrb=5),
-        "At present as good as universal, which is to grow from it (recipes/universal-light.yaml).",
+        "At present as good as universal, which grew from it (recipes/universal-light.yaml).",
     ),
     _own(
         "universal-nano",
