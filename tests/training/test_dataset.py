@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,22 +140,35 @@ def test_busy_crops_have_more_detail(tiny: MakeRecipe) -> None:
     assert detail[1.0] > 1.1 * detail[0.0]
 
 
-def test_tones_of_scenes_are_varied_before_the_rain_falls(tiny: MakeRecipe, photos: Path) -> None:
-    """A crop as large as the picture can only differ by its tones."""
+def shrink(photos: Path) -> None:
+    """Make every photo as large as a crop of 34 pixels."""
     for path in photos.iterdir():
         with Image.open(path) as picture:
             picture.crop((0, 0, 34, 34)).save(path)
+
+
+def dry_crops(tiny: MakeRecipe, photos: Path, **data: float) -> tuple[Any, list[Any]]:
+    """A photo of 34 pixels, and the 200 crops of it without rain, in levels of 0..255."""
+    shrink(photos)
     rain = {"kind": "heavy", "clean_share": 1.0}
-    recipe = tiny(data={"patch": 34, "scale": [1, 1], "rain": rain, "toned_share": 0.5})
-    training, _ = open_sources(recipe)
+    training, _ = open_sources(tiny(data={"patch": 34, "scale": [1, 1], "rain": rain} | data))
     (scene,) = training.pictures(0)
     dataset = TrainingSet(training, patch=34, flips=False, seed=1)
-    changed, grey = 0, 0
+    crops = []
     for epoch in range(1, 201):
         rainy, clean = dataset[epoch, 0]
         assert rainy.equal(clean), "what is asked of a dry scene is the scene as it is shown"
         levels = clean.numpy().transpose(1, 2, 0) * 255
         assert np.allclose(levels, levels.round(), atol=1e-3)
+        crops.append(levels)
+    return scene, crops
+
+
+def test_tones_of_scenes_are_varied_before_the_rain_falls(tiny: MakeRecipe, photos: Path) -> None:
+    """A crop as large as the picture can only differ by its tones."""
+    scene, dry = dry_crops(tiny, photos, toned_share=0.5)
+    changed, grey = 0, 0
+    for levels in dry:
         assert levels.min() >= 0 and levels.max() <= 255
         changed += not np.array_equal(levels.round(), scene)
         grey += bool(np.ptp(levels, axis=2).max() < 1.5)
@@ -167,21 +181,8 @@ def test_tones_of_scenes_are_varied_before_the_rain_falls(tiny: MakeRecipe, phot
 
 def test_grain_of_scenes_is_not_rain(tiny: MakeRecipe, photos: Path) -> None:
     """A crop as large as the picture can only differ by its grain."""
-    for path in photos.iterdir():
-        with Image.open(path) as picture:
-            picture.crop((0, 0, 34, 34)).save(path)
-    rain = {"kind": "heavy", "clean_share": 1.0}
-    recipe = tiny(data={"patch": 34, "scale": [1, 1], "rain": rain, "grained_share": 0.5})
-    training, _ = open_sources(recipe)
-    (scene,) = training.pictures(0)
-    dataset = TrainingSet(training, patch=34, flips=False, seed=1)
-    strengths = []
-    for epoch in range(1, 201):
-        rainy, clean = dataset[epoch, 0]
-        assert rainy.equal(clean), "what is asked of a dry scene is the scene as it is shown"
-        levels = clean.numpy().transpose(1, 2, 0) * 255
-        assert np.allclose(levels, levels.round(), atol=1e-3)
-        strengths.append(float(np.std(levels - scene)))
+    scene, dry = dry_crops(tiny, photos, grained_share=0.5)
+    strengths = [float(np.std(levels - scene)) for levels in dry]
     grained = [strength for strength in strengths if strength > 0.01]
     assert 70 < len(grained) < 130
     assert min(grained) < 3 and 6 < max(grained) < 20
@@ -189,9 +190,7 @@ def test_grain_of_scenes_is_not_rain(tiny: MakeRecipe, photos: Path) -> None:
 
 def test_scenes_are_turned_before_the_rain_falls(tiny: MakeRecipe, photos: Path) -> None:
     """A crop as large as the picture can only differ by the turn."""
-    for path in photos.iterdir():
-        with Image.open(path) as picture:
-            picture.crop((0, 0, 34, 34)).save(path)
+    shrink(photos)
     data = {"patch": 34, "scale": [1, 1], "rain": {"kind": "heavy", "clean_share": 0.0}}
     upright, _ = open_sources(tiny(data=data))
     (scene,) = upright.pictures(0)
