@@ -38,8 +38,9 @@ def draw(record: dict[str, Any], folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, plot in {"time": _time, "memory": _memory, "accuracy": _accuracy}.items():
-        figure, axis = plt.subplots(figsize=(5.4, 3.4), layout="constrained")
+        figure, axis = plt.subplots(figsize=(5.4, 3.7), layout="constrained")
         plot(axis, record)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
         figure.savefig(folder / f"speed-{name}.svg", metadata={"Date": None})
         plt.close(figure)
 
@@ -135,7 +136,6 @@ def _finish(axis: Any) -> None:
             one.set_minor_formatter(NullFormatter())
     axis.grid(visible=True, color="#ddd", linewidth=0.6)
     axis.set_axisbelow(True)
-    axis.legend(frameon=False, fontsize=8)
 
 
 if __name__ == "__main__":
