@@ -47,8 +47,8 @@ def test_heavy_rain_is_heavier_and_has_several_directions() -> None:
         return float(np.mean(errors))
 
     assert loss("heavy") > 3 * loss("light")
-    heavies = [sample_rain("heavy", np.random.default_rng(s)) for s in range(40)]
-    assert sum(len(rain.layers) >= 2 for rain in heavies) >= 15
+    heavies = [sample_rain("heavy", np.random.default_rng(s)) for s in range(200)]
+    assert sum(len(rain.layers) >= 2 for rain in heavies) >= 80
     assert max(np.ptp([layer.angle for layer in rain.layers]) for rain in heavies) > 30
 
 

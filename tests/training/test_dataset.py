@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 from torch.utils.data import DataLoader
 
 from dpenet.errors import DataError
@@ -164,19 +165,31 @@ def dry_crops(tiny: MakeRecipe, photos: Path, **data: float) -> tuple[Any, list[
     return scene, crops
 
 
-def test_tones_of_scenes_are_varied_before_the_rain_falls(tiny: MakeRecipe, photos: Path) -> None:
-    """A crop as large as the picture can only differ by its tones."""
+def test_tones_of_scenes_are_varied_before_the_rain_falls(
+    tiny: MakeRecipe, photos: Path, rng: np.random.Generator
+) -> None:
+    """A crop as large as the picture can only differ by its tones and its sharpness."""
+    for path in photos.iterdir():
+        levels = np.asarray(Image.open(path)) * 0.8 + rng.uniform(0, 50, (34, 1, 1))
+        Image.fromarray(levels.astype(np.uint8)).save(path)
     scene, dry = dry_crops(tiny, photos, toned_share=0.5)
-    changed, grey = 0, 0
+    changed, grey, sharpened = 0, 0, 0
+
+    def detail(levels: Any) -> float:
+        grey = np.asarray(levels, float) @ [0.299, 0.587, 0.114]
+        return float(np.std(grey - ndimage.gaussian_filter(grey, 0.8)) / np.std(grey))
+
     for levels in dry:
         assert levels.min() >= 0 and levels.max() <= 255
         changed += not np.array_equal(levels.round(), scene)
         grey += bool(np.ptp(levels, axis=2).max() < 1.5)
+        sharpened += detail(levels) > 1.2 * detail(scene)
         # Light stays light: the order of the greys is kept, up to rounding.
         before, after = (np.asarray(x, float) @ [0.299, 0.587, 0.114] for x in (scene, levels))
         assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.9
     assert 70 < changed < 130
     assert 2 < grey < 25
+    assert 20 < sharpened < 60
 
 
 def test_grain_of_scenes_is_not_rain(tiny: MakeRecipe, photos: Path) -> None:

@@ -360,6 +360,23 @@ def test_a_student_learns_from_its_teacher(tiny: MakeRecipe, tmp_path: Path) -> 
     assert all(v.equal(before[k]) for k, v in teacher.state_dict().items())
 
 
+def test_evenness_weighs_crops_by_how_little_rain_they_have(tiny: MakeRecipe) -> None:
+    torch.manual_seed(5)
+    network = make_network(tiny().model, 1)
+
+    def loss(rainy: torch.Tensor, clean: torch.Tensor, evenness: float | None = None) -> float:
+        recipe = tiny(loss={"l1": 1.0, "evenness": evenness})
+        module = TrainingModule(recipe, network, steps=1, steps_per_epoch=1, fingerprint="")
+        return float(module.loss((rainy, clean)).detach())
+
+    clean = torch.rand(3, 3, 32, 32) / 2
+    rainy = clean + torch.tensor([0.0, 0.03, 0.27]).reshape(3, 1, 1, 1)
+    dry, light, heavy = (loss(x[None], y[None]) for x, y in zip(rainy, clean, strict=True))
+    expected = (dry + light / 2 + heavy / 10) / 3
+    assert loss(rainy, clean, 0.03) == pytest.approx(expected, rel=1e-5)
+    assert loss(rainy, clean) == pytest.approx((dry + light + heavy) / 3, rel=1e-5)
+
+
 def test_bfloat16_is_chosen_only_where_it_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for features, expected in (

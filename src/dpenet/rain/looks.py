@@ -14,7 +14,7 @@ from dpenet.rain.model import KINDS, Rain, RainKind, StreakLayer
 # Streaks in a square of so many pixels, at least; and how many pixels one covers, at most.
 _FEWEST, _AROUND, _LARGEST = 10, 128, 512
 # What all layers add on the mean, about, in 0..1: more of it leaves nothing to learn from.
-_MOST_LIGHT = 0.45
+_MOST_LIGHT = 0.55
 
 _Look = Callable[[bool, float, np.random.Generator], StreakLayer]
 
@@ -43,7 +43,8 @@ def sample_rain(kind: RainKind, rng: np.random.Generator) -> Rain:
         kind = ("light", "heavy", "foggy")[int(rng.choice(3, p=[0.45, 0.48, 0.07]))]
     heavy = kind == "heavy" or (kind == "foggy" and rng.random() < 0.5)
     foggy = kind == "foggy"
-    lean = float(np.clip(rng.normal(0, 20), -60, 60))
+    # Most rain falls nearly straight, and knowing that tells streaks from the lines of a scene.
+    lean = float(np.clip(rng.normal(0, 9 if rng.random() < 0.8 else 25), -60, 60))
     looks, spread = _looks(heavy, rng)
     layers = [look(heavy, lean + float(rng.normal(0, spread)), rng) for look in looks]
     # More sheets of rain, each thinner: all of them together must leave something of the scene.
@@ -76,14 +77,14 @@ def _looks(heavy: bool, rng: np.random.Generator) -> tuple[list[_Look], float]:
         return [look] * count, 3.0
     if rng.random() < 0.22:
         return [_grain], 0.0
-    count = int(rng.choice([1, 2, 3, 4, 5], p=[0.45, 0.2, 0.13, 0.11, 0.11]))
+    count = int(rng.choice([1, 2, 3, 4, 5], p=[0.35, 0.3, 0.15, 0.1, 0.1]))
     kinds = (_copies, _lines, _drops, _sheet)
     streaks = [kinds[int(rng.choice(4, p=[0.66, 0.1, 0.06, 0.18]))] for _ in range(count)]
     looks = [streaks[0]] * count if rng.random() < 0.6 else streaks
     # Far rain is a grain behind the streaks of the near.
     behind: list[_Look] = [_grain] if rng.random() < 0.15 else []
     # Heavy rain may be composed of sheets from clearly different directions.
-    return behind + looks, float(rng.uniform(10, 40)) if rng.random() < 0.5 else 4.0
+    return behind + looks, float(rng.uniform(10, 40)) if rng.random() < 0.2 else 4.0
 
 
 def _copies(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
@@ -92,8 +93,7 @@ def _copies(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
         angle=_leaning(angle),
         length=_log_uniform(15, 280, rng),
         width=_log_uniform(0.9, 2.8, rng),
-        # At most 70 % of a picture is covered: with more of it the gaps look like dark streaks.
-        coverage=_log_uniform(0.3, 1.2, rng) if heavy else _log_uniform(0.02, 0.4, rng),
+        coverage=_log_uniform(0.4, 2.0, rng) if heavy else _log_uniform(0.02, 0.4, rng),
         brightness=float(rng.uniform(0.2, 0.6) if heavy else rng.uniform(0.08, 0.5)),
         softness=_sometimes(0.3, 0.03, 0.8, rng),
         variation=0.0,

@@ -111,8 +111,8 @@ class PhotoData(_Crops):
         scale: Least and greatest factor of the random downscaling before the rain falls.
         turned: Turn the crops by random quarters before the rain falls: from few scenes, more
             kinds of fine texture that is not rain.
-        toned_share: Share of the crops whose gamma, contrast, brightness and colourfulness are
-            varied before the rain falls: pale scenes are not scenes behind rain.
+        toned_share: Share of the crops whose gamma, contrast, brightness, colourfulness and
+            sharpness are varied before the rain falls: pale scenes are not scenes behind rain.
         grained_share: Share of the crops that are given film grain, and half of them the marks of
             JPEG, before the rain falls: such things are the scene's and stay.
         busy_share: Share of the crops that are the one with the most fine detail of four.
@@ -182,12 +182,19 @@ class Optimiser(Section):
 
 
 class Loss(Section):
-    """Weights of the terms of `dpenet.loss.comprehensive_loss`; the defaults are the paper's."""
+    """Weights of the terms of `dpenet.loss.comprehensive_loss`; the defaults are the paper's.
+
+    Attributes:
+        evenness: How little rain, as a mean difference in 0..1, halves the weight of a crop: the
+            large errors of heavy rain drown those of light rain and of dry scenes otherwise. None
+            gives all crops one weight.
+    """
 
     ssim: NonNegativeFloat = 1.0
     edge: NonNegativeFloat = EDGE_WEIGHT
     l1: NonNegativeFloat = 0.0
     psnr: NonNegativeFloat = 0.0
+    evenness: float | None = Field(default=None, gt=0)
 
 
 class Distillation(Section):

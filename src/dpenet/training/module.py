@@ -63,16 +63,27 @@ class TrainingModule(pl.LightningModule):
         rainy, clean = batch
         rainy = rainy.contiguous(memory_format=self.memory_format)
         stages = self.network(rainy)
+        evenness = self.recipe.loss.evenness
+        rain = (rainy - clean).abs().mean(dim=(1, 2, 3))
+        shares = None if evenness is None else evenness / (evenness + rain)
         (teacher,) = self._teacher
         distillation = self.recipe.distillation
         if teacher is None or distillation is None:
-            return self._distance(stages, clean)
+            return self._distance(stages, clean, shares)
         with torch.no_grad():
             taught = teacher.to(self.device)(rainy).stage2.clamp(0, 1)
-        share = distillation.weight
-        return (1 - share) * self._distance(stages, clean) + share * self._distance(stages, taught)
+        truth, lesson = (self._distance(stages, target, shares) for target in (clean, taught))
+        return (1 - distillation.weight) * truth + distillation.weight * lesson
 
-    def _distance(self, stages: Stages, target: Tensor) -> Tensor:
+    def _distance(self, stages: Stages, target: Tensor, shares: Tensor | None) -> Tensor:
+        """The comprehensive loss, of all crops alike or by what each counts, (N,)."""
+        if shares is not None:
+            crops = [slice(i, i + 1) for i in range(len(target))]
+            losses = [
+                self._distance(Stages(stages.stage1[i], stages.stage2[i]), target[i], None)
+                for i in crops
+            ]
+            return (shares * torch.stack(losses)).mean()
         weights = self.recipe.loss
         return comprehensive_loss(
             stages,

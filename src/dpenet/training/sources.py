@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 from dpenet.data.check import require_good_pairs
 from dpenet.data.layouts import list_pictures
@@ -293,7 +293,11 @@ def _toned(picture: Picture, rng: np.random.Generator) -> Picture:
     grey = picture @ _LUMA
     colourfulness = 0.0 if rng.random() < 0.1 else float(rng.uniform(0.4, 1.3))
     picture = grey[..., np.newaxis] * (1 - colourfulness) + picture * colourfulness
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.float32) / np.float32(255)
+    levels = _to_levels(picture)
+    if rng.random() < 0.5:  # as cameras and scanners sharpen
+        sharpening = ImageFilter.UnsharpMask(0.8, percent=int(rng.integers(150)), threshold=0)
+        levels = np.asarray(Image.fromarray(levels).filter(sharpening))
+    return _to_float(levels)
 
 
 def _grained(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -305,7 +309,7 @@ def _grained(picture: Picture, rng: np.random.Generator) -> Picture:
         grain = grain + spread * (np.roll(grain, 1, axis) + np.roll(grain, -1, axis))
     strength = float(np.exp(rng.uniform(np.log(0.005), np.log(0.04))))
     picture = picture + strength / float(grain.std()) * grain
-    levels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    levels = _to_levels(picture)
     if rng.random() < 0.5:
         levels = jpeg_round_trip(levels, int(rng.integers(50, 95)))
     return _to_float(levels)
@@ -316,6 +320,10 @@ def _middle(shape: tuple[int, ...], crop: int) -> tuple[slice, slice]:
         slice(start := max(0, (length - crop) // 2), start + crop) for length in shape[:2]
     )
     return rows, columns
+
+
+def _to_levels(picture: Picture) -> Levels:
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
 def _to_float(levels: Levels) -> Picture:
