@@ -111,7 +111,7 @@ def render_rain(clean: Array, rain: Rain, rng: np.random.Generator) -> Array:
         picture = picture + streaks * (tint - rain.screen * np.clip(picture, 0, 1))
     if rain.noise > 0:
         picture = picture + rain.noise * rng.standard_normal(picture.shape, dtype=np.float32)
-    levels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    levels = to_levels(picture)
     if rain.jpeg is not None:
         levels = jpeg_round_trip(levels, rain.jpeg)
     return levels.astype(np.float32) / np.float32(255)
@@ -150,6 +150,11 @@ def _relief(height: int, width: int, rng: np.random.Generator) -> Array:
     by_row = np.stack([np.interp(rows, range(4), coarse[:, j]) for j in range(4)], axis=1)
     relief = np.stack([np.interp(columns, range(4), line) for line in by_row])
     return relief.astype(np.float32)
+
+
+def to_levels(picture: Array) -> NDArray[np.uint8]:
+    """A picture in 0..1 on the 256 levels of an 8-bit file; what lies outside is clipped."""
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
 def jpeg_round_trip(levels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from dpenet.data.layouts import list_pictures
 from dpenet.data.pairs import Half, Pair, load_pair, read_rgb
 from dpenet.errors import DataError
 from dpenet.rain import Rain, render_rain, sample_rain
-from dpenet.rain.drawing import jpeg_round_trip
+from dpenet.rain.drawing import jpeg_round_trip, to_levels
 from dpenet.training.config import PairData, PhotoData, Recipe
 
 Levels = NDArray[np.uint8]  # (H, W, 3) RGB, 0..255
@@ -293,7 +293,7 @@ def _toned(picture: Picture, rng: np.random.Generator) -> Picture:
     grey = picture @ _LUMA
     colourfulness = 0.0 if rng.random() < 0.1 else float(rng.uniform(0.4, 1.3))
     picture = grey[..., np.newaxis] * (1 - colourfulness) + picture * colourfulness
-    levels = _to_levels(picture)
+    levels = to_levels(picture)
     if rng.random() < 0.5:  # as cameras and scanners sharpen
         sharpening = ImageFilter.UnsharpMask(0.8, percent=int(rng.integers(150)), threshold=0)
         levels = np.asarray(Image.fromarray(levels).filter(sharpening))
@@ -309,7 +309,7 @@ def _grained(picture: Picture, rng: np.random.Generator) -> Picture:
         grain = grain + spread * (np.roll(grain, 1, axis) + np.roll(grain, -1, axis))
     strength = float(np.exp(rng.uniform(np.log(0.005), np.log(0.04))))
     picture = picture + strength / float(grain.std()) * grain
-    levels = _to_levels(picture)
+    levels = to_levels(picture)
     if rng.random() < 0.5:
         levels = jpeg_round_trip(levels, int(rng.integers(50, 95)))
     return _to_float(levels)
@@ -320,10 +320,6 @@ def _middle(shape: tuple[int, ...], crop: int) -> tuple[slice, slice]:
         slice(start := max(0, (length - crop) // 2), start + crop) for length in shape[:2]
     )
     return rows, columns
-
-
-def _to_levels(picture: Picture) -> Levels:
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
 def _to_float(levels: Levels) -> Picture:
