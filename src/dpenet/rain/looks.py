@@ -93,7 +93,9 @@ def _copies(heavy: bool, angle: float, rng: np.random.Generator) -> StreakLayer:
         angle=_leaning(angle),
         length=_log_uniform(15, 280, rng),
         width=_log_uniform(0.9, 2.8, rng),
-        coverage=_log_uniform(0.4, 2.0, rng) if heavy else _log_uniform(0.02, 0.4, rng),
+        # At most 75 % of a picture is covered: with more of it the gaps look like dark streaks, and
+        # networks that look between them take the bars of grilles for such gaps.
+        coverage=_log_uniform(0.4, 1.4, rng) if heavy else _log_uniform(0.02, 0.4, rng),
         brightness=float(rng.uniform(0.2, 0.6) if heavy else rng.uniform(0.08, 0.5)),
         softness=_sometimes(0.3, 0.03, 0.8, rng),
         variation=0.0,

@@ -147,7 +147,8 @@ _CARDS = (
         "universal-light",
         "LightDPENet: half of the default's cost",
         Architecture(n_ddrb=5),
-        "At present as good as universal, which grew from it (recipes/universal-light.yaml).",
+        "At present it keeps scenes better than universal, and takes less of heavy rain away "
+        "(recipes/universal-light.yaml).",
     ),
     _own(
         "universal-nano",
