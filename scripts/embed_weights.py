@@ -3,8 +3,8 @@
     python scripts/embed_weights.py runs/universal/last.safetensors universal photos/manifest.json
 
 What depends on the weights follows: their int8 form, halo, scores, the tables of README and docs,
-the gallery. The benchmark pairs must be at hand (DPENET_TEST_DATA), or the figures would be those
-of other weights.
+the plot of accuracy against speed, the gallery. The benchmark pairs must be at hand
+(DPENET_TEST_DATA), or the figures would be those of other weights.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def main() -> None:
         ["-m", "benchmarks.halo", "--model", name],
         ["-m", "benchmarks.quality", "--model", name, "--precision", "fp32,int8"],
         ["-m", "benchmarks.tables"],
+        ["-m", "benchmarks.speed_figures"],
         ["scripts/make_gallery.py"],
     ):
         subprocess.run([sys.executable, *command], cwd=REPOSITORY, check=True)

@@ -30,8 +30,8 @@ def sample_rain(kind: RainKind, rng: np.random.Generator) -> Rain:
     tells.
 
     Args:
-        kind: ``light`` (one or two layers, one direction), ``heavy`` (up to five layers, often in
-            several directions), ``foggy`` (streaks behind a veil) or ``mixed`` (any of these).
+        kind: ``light`` (one or two layers, one direction), ``heavy`` (up to five layers, sometimes
+            in several directions), ``foggy`` (streaks behind a veil) or ``mixed`` (any of these).
         rng: Source of all randomness; the same state gives the same rain.
 
     Raises:

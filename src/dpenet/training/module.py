@@ -64,8 +64,10 @@ class TrainingModule(pl.LightningModule):
         rainy = rainy.contiguous(memory_format=self.memory_format)
         stages = self.network(rainy)
         evenness = self.recipe.loss.evenness
-        rain = (rainy - clean).abs().mean(dim=(1, 2, 3))
-        shares = None if evenness is None else evenness / (evenness + rain)
+        if evenness is None:
+            shares = rainy.new_ones(1)
+        else:
+            shares = evenness / (evenness + (rainy - clean).abs().mean(dim=(1, 2, 3)))
         (teacher,) = self._teacher
         distillation = self.recipe.distillation
         if teacher is None or distillation is None:
@@ -75,24 +77,22 @@ class TrainingModule(pl.LightningModule):
         truth, lesson = (self._distance(stages, target, shares) for target in (clean, taught))
         return (1 - distillation.weight) * truth + distillation.weight * lesson
 
-    def _distance(self, stages: Stages, target: Tensor, shares: Tensor | None) -> Tensor:
-        """The comprehensive loss, of all crops alike or by what each counts, (N,)."""
-        if shares is not None:
-            crops = [slice(i, i + 1) for i in range(len(target))]
-            losses = [
-                self._distance(Stages(stages.stage1[i], stages.stage2[i]), target[i], None)
-                for i in crops
-            ]
-            return (shares * torch.stack(losses)).mean()
+    def _distance(self, stages: Stages, target: Tensor, shares: Tensor) -> Tensor:
+        """Mean of the loss of as many equal parts of the batch as there are shares, so weighed."""
         weights = self.recipe.loss
-        return comprehensive_loss(
-            stages,
-            target,
-            ssim_weight=weights.ssim,
-            edge_weight=weights.edge,
-            l1_weight=weights.l1,
-            psnr_weight=weights.psnr,
-        )
+        parts = zip(*(torch.chunk(x, len(shares)) for x in (*stages, target)), strict=True)
+        losses = [
+            comprehensive_loss(
+                Stages(stage1, stage2),
+                clean,
+                ssim_weight=weights.ssim,
+                edge_weight=weights.edge,
+                l1_weight=weights.l1,
+                psnr_weight=weights.psnr,
+            )
+            for stage1, stage2, clean in parts
+        ]
+        return (shares * torch.stack(losses)).mean()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.loss(batch)
