@@ -29,6 +29,7 @@ from dpenet.data.layouts import list_pairs, list_pictures
 from dpenet.data.pairs import read_rgb
 from dpenet.evaluation.residue import rain_angle
 from dpenet.rain import RainKind, render_rain, sample_rain
+from dpenet.rain.drawing import from_levels
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "rainfit.json"
 FIGURE = REPOSITORY / "docs" / "images" / "rainfit.svg"
@@ -188,7 +189,7 @@ def _draw(sets: dict[str, list[Statistics]]) -> None:
 
 
 def _read(path: Path) -> Picture:
-    return read_rgb(path).astype(np.float32) / np.float32(255)
+    return from_levels(read_rgb(path))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from dpenet.rain import Rain, StreakLayer, render_rain
+from dpenet.rain.drawing import to_levels
 
 SIDE = 640
 SEED = 5
@@ -75,9 +76,7 @@ def make_examples(photos: Path, out: Path) -> None:
         clean = np.asarray(picture, np.float32) / np.float32(255)
         rainy = render_rain(clean, rain, np.random.default_rng(SEED))
         picture.save(out / "clean" / f"{name}.jpg", quality=QUALITY)
-        Image.fromarray(np.rint(rainy * 255).astype(np.uint8)).save(
-            out / f"{name}.jpg", quality=QUALITY
-        )
+        Image.fromarray(to_levels(rainy)).save(out / f"{name}.jpg", quality=QUALITY)
     for rainy_file in out.glob("*.jpg"):
         Image.open(rainy_file).save(
             PAGE / rainy_file.name, quality=PAGE_QUALITY, optimize=True, progressive=True

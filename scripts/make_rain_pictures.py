@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dpenet.rain import KINDS, Rain, StreakLayer, render_rain, sample_rain
+from dpenet.rain.drawing import to_levels
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PHOTO = REPOSITORY / "examples" / "clean" / "mountains.jpg"
@@ -80,7 +81,7 @@ def _strip(name: str, clean: np.ndarray[Any, np.dtype[np.float32]], rains: list[
     strip = Image.new("RGB", (len(rains) * (width + GAP) - GAP, height), "white")
     for i, rain in enumerate(rains):
         rainy = render_rain(clean, rain, np.random.default_rng(7))
-        levels = np.rint(255 * rainy).astype(np.uint8)
+        levels = to_levels(rainy)
         strip.paste(Image.fromarray(levels), (i * (width + GAP), 0))
     strip.save(OUT / f"{name}.jpg", quality=85)
 

@@ -11,6 +11,7 @@ from dpenet.evaluation.residue import rain_angle, residue
 from dpenet.inference.derainer import Derainer
 from dpenet.metrics import score
 from dpenet.rain import render_rain, sample_rain
+from dpenet.rain.drawing import from_levels, to_levels
 from dpenet.zoo import list_models
 from dpenet.zoo.table import get_card
 
@@ -38,8 +39,8 @@ def test_rain_is_removed(derainer: Derainer, kind: str) -> None:
     for seed, clean in enumerate(PHOTOS.values()):
         rng = np.random.default_rng([11, seed])
         rain = sample_rain(kind, rng)  # type: ignore[arg-type]
-        rainy = render_rain(clean.astype(np.float32) / np.float32(255), rain, rng)
-        levels = np.rint(255 * rainy).astype(np.uint8)
+        rainy = render_rain(from_levels(clean), rain, rng)
+        levels = to_levels(rainy)
         derained = derainer(levels)
         gains.append(score(derained, clean).psnr - score(levels, clean).psnr)
         angle = rain_angle(levels)

@@ -136,13 +136,12 @@ def quantize(
     json: Json = False,
 ) -> None:
     """Make the int8 form of a model, for --precision int8. Takes a minute or two."""
-    import numpy as np
-
     from dpenet.data.layouts import list_pictures
     from dpenet.data.pairs import read_rgb
     from dpenet.errors import UsageError
     from dpenet.inference import calibration
     from dpenet.inference import quantize as quantization
+    from dpenet.rain.drawing import from_levels
     from dpenet.zoo import int8, load_weights
 
     weights = load_weights(name)
@@ -150,7 +149,7 @@ def quantize(
     if photos is not None and not files:
         raise UsageError(f"there are no pictures in {photos}")
     chosen = files[:: max(1, len(files) // calibration.SCENES)][: calibration.SCENES]
-    pictures = [read_rgb(file).astype(np.float32) / np.float32(255) for file in chosen]
+    pictures = [from_levels(read_rgb(file)) for file in chosen]
     form = quantization.quantize(weights, pictures)
     path = int8.int8_path(weights) if output is None else output
     int8.write_int8(path, form)

@@ -16,6 +16,7 @@ from dpenet.data.layouts import list_pictures
 from dpenet.data.pairs import read_rgb
 from dpenet.errors import DataError
 from dpenet.rain import Rain, RainKind, render_rain, sample_rain
+from dpenet.rain.drawing import from_levels, to_levels
 
 LIST = "rain.jsonl"
 
@@ -69,10 +70,10 @@ def synthesize(
             for k in range(1, per_image + 1):
                 rng = np.random.default_rng([seed, k, *sha256(name.encode()).digest()])
                 rain = sample_rain(kind, rng)
-                rainy = render_rain(levels.astype(np.float32) / np.float32(255), rain, rng)
+                rainy = render_rain(from_levels(levels), rain, rng)
                 made = Synthetic(f"{name}-{k}", source, rain)
                 _save(out / "target" / f"{made.name}.png", levels)
-                _save(out / "input" / f"{made.name}.png", np.rint(rainy * 255).astype(np.uint8))
+                _save(out / "input" / f"{made.name}.png", to_levels(rainy))
                 lines.append(json.dumps({"name": made.name, "rain": asdict(rain)}) + "\n")
                 yield made
         with atomic_path(out / LIST) as temporary:

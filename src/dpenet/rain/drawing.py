@@ -114,7 +114,7 @@ def render_rain(clean: Array, rain: Rain, rng: np.random.Generator) -> Array:
     levels = to_levels(picture)
     if rain.jpeg is not None:
         levels = jpeg_round_trip(levels, rain.jpeg)
-    return levels.astype(np.float32) / np.float32(255)
+    return from_levels(levels)
 
 
 def _streak_kernel(
@@ -155,6 +155,11 @@ def _relief(height: int, width: int, rng: np.random.Generator) -> Array:
 def to_levels(picture: Array) -> NDArray[np.uint8]:
     """A picture in 0..1 on the 256 levels of an 8-bit file; what lies outside is clipped."""
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def from_levels(levels: NDArray[np.uint8]) -> Array:
+    """A picture of 256 levels in 0..1."""
+    return levels.astype(np.float32) / np.float32(255)
 
 
 def jpeg_round_trip(levels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

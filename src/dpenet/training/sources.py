@@ -21,7 +21,7 @@ from dpenet.data.layouts import list_pictures
 from dpenet.data.pairs import Half, Pair, load_pair, read_rgb
 from dpenet.errors import DataError
 from dpenet.rain import Rain, render_rain, sample_rain
-from dpenet.rain.drawing import jpeg_round_trip, to_levels
+from dpenet.rain.drawing import from_levels, jpeg_round_trip, to_levels
 from dpenet.training.config import PairData, PhotoData, Recipe
 
 Levels = NDArray[np.uint8]  # (H, W, 3) RGB, 0..255
@@ -135,12 +135,12 @@ class PairSource(Source):
     def cut(self, index: int, patch: int, rng: np.random.Generator) -> Example:
         rainy, clean = self.pictures(index)
         window = _window(rainy.shape, patch, rng)
-        return _to_float(rainy[window]), _to_float(clean[window])
+        return from_levels(rainy[window]), from_levels(clean[window])
 
     def centre(self, index: int, crop: int, rng: np.random.Generator) -> Example:
         rainy, clean = self.pictures(index)
         window = _middle(rainy.shape, crop)
-        return _to_float(rainy[window]), _to_float(clean[window])
+        return from_levels(rainy[window]), from_levels(clean[window])
 
     def _digests(self, index: int) -> tuple[str, ...]:
         pair = self._pairs[index]
@@ -173,7 +173,7 @@ class PhotoSource(Source):
     def cut(self, index: int, patch: int, rng: np.random.Generator) -> Example:
         busy = rng.random() < self._data.busy_share
         pieces = [self._piece(index, patch, rng) for _ in range(_CHOICES if busy else 1)]
-        clean = _to_float(max(pieces, key=_detail))
+        clean = from_levels(max(pieces, key=_detail))
         if rng.random() < self._data.toned_share:
             clean = _toned(clean, rng)
         if rng.random() < self._data.grained_share:
@@ -194,7 +194,7 @@ class PhotoSource(Source):
 
     def centre(self, index: int, crop: int, rng: np.random.Generator) -> Example:
         (photo,) = self.pictures(index)
-        clean = _to_float(photo[_middle(photo.shape, crop)])
+        clean = from_levels(photo[_middle(photo.shape, crop)])
         return render_rain(clean, sample_rain(self._data.rain.kind, rng), rng), clean
 
     def _digests(self, index: int) -> tuple[str, ...]:
@@ -297,7 +297,7 @@ def _toned(picture: Picture, rng: np.random.Generator) -> Picture:
     if rng.random() < 0.5:  # as cameras and scanners sharpen
         sharpening = ImageFilter.UnsharpMask(0.8, percent=int(rng.integers(150)), threshold=0)
         levels = np.asarray(Image.fromarray(levels).filter(sharpening))
-    return _to_float(levels)
+    return from_levels(levels)
 
 
 def _grained(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -312,7 +312,7 @@ def _grained(picture: Picture, rng: np.random.Generator) -> Picture:
     levels = to_levels(picture)
     if rng.random() < 0.5:
         levels = jpeg_round_trip(levels, int(rng.integers(50, 95)))
-    return _to_float(levels)
+    return from_levels(levels)
 
 
 def _middle(shape: tuple[int, ...], crop: int) -> tuple[slice, slice]:
@@ -320,7 +320,3 @@ def _middle(shape: tuple[int, ...], crop: int) -> tuple[slice, slice]:
         slice(start := max(0, (length - crop) // 2), start + crop) for length in shape[:2]
     )
     return rows, columns
-
-
-def _to_float(levels: Levels) -> Picture:
-    return levels.astype(np.float32) / np.float32(255)
