@@ -16,23 +16,16 @@ import argparse
 import asyncio
 import io
 import json
-import os
 import platform
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
-from urllib.request import urlopen
 
 import numpy as np
 from benchmarks.machine import REPOSITORY, commit, cpu, libraries
+from benchmarks.service import Service, running
 from PIL import Image
 
 from dpenet.atomic import atomic_path
@@ -45,7 +38,7 @@ RESULTS = REPOSITORY / "benchmarks" / "results" / "load.json"
 SCHEMA = 1
 SIDE, PICTURES = 128, 64
 ROUNDS, ALONE_SECONDS, WARMING_SECONDS = 4, 4.0, 2.0
-STARTING_SECONDS, RETRY_SECONDS = 60.0, 1.0
+RETRY_SECONDS = 1.0
 
 
 class Answer(NamedTuple):
@@ -72,15 +65,15 @@ def main() -> None:
     alone: list[Part] = []
     loaded: list[Part] = []
     answers: list[Answer] = []
-    with _service(args) as (port, process):
-        asyncio.run(drive(port, files, 8, WARMING_SECONDS))
-        before = _memory(process, "VmRSS")
+    with running(model=args.model, precision=args.precision) as service:
+        asyncio.run(drive(service.port, files, 8, WARMING_SECONDS))
+        before = service.memory
         for _ in range(ROUNDS):
             alone.append(_alone(engine, files))
-            part, got = _loaded(port, process, files, args)
+            part, got = _loaded(service, files, args)
             loaded.append(part)
             answers += got
-        after, peak = _memory(process, "VmRSS"), _memory(process, "VmHWM")
+        memory = {"before": before, "after": service.memory, "peak": service.peak_memory}
     accepted = [answer.seconds for answer in answers if answer.status == 200]
     cuts = quantiles(accepted, n=100)
     pairs = list(zip(alone, loaded, strict=True))
@@ -101,7 +94,7 @@ def main() -> None:
         "p99_seconds": cuts[98],
         "longest_seconds": max(accepted),
         "timeout_seconds": Settings().seconds,
-        "memory_mb": {"before": before, "after": after, "peak": peak},
+        "memory_mb": {when: round(size / 1e6) for when, size in memory.items()},
         "commit": commit(),
     }
     _write(row)
@@ -168,44 +161,16 @@ def _alone(engine: Engine, files: list[bytes]) -> Part:
 
 
 def _loaded(
-    port: int, process: int, files: list[bytes], args: argparse.Namespace
+    service: Service, files: list[bytes], args: argparse.Namespace
 ) -> tuple[Part, list[Answer]]:
     """The service and its clients."""
     seconds = args.seconds / ROUNDS
-    busy = _processor_seconds(process) + time.process_time()
-    answers = asyncio.run(drive(port, files, args.clients, seconds))
-    busy = _processor_seconds(process) + time.process_time() - busy
+    busy = service.processor_seconds + time.process_time()
+    answers = asyncio.run(drive(service.port, files, args.clients, seconds))
+    busy = service.processor_seconds + time.process_time() - busy
     done = [answer for answer in answers if answer.status == 200]
     in_time = sum(answer.in_time for answer in done)
     return Part(in_time / seconds, 1000 * busy / len(done)), answers
-
-
-@contextmanager
-def _service(args: argparse.Namespace) -> Iterator[tuple[int, int]]:
-    """Run the service; yields its port and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--model", args.model, "--precision", args.precision, "--port", str(port)]
-    command = [sys.executable, "-m", "dpenet", "serve", *options]
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        _wait_until_ready(port)
-        yield port, server.pid
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
-def _wait_until_ready(port: int) -> None:
-    end = time.monotonic() + STARTING_SECONDS
-    while time.monotonic() < end:
-        try:
-            with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("the service does not start")
 
 
 async def drive(port: int, files: list[bytes], count: int, seconds: float) -> list[Answer]:
@@ -233,17 +198,6 @@ async def _client(port: int, files: list[bytes], number: int, end: float) -> lis
             await asyncio.sleep(RETRY_SECONDS)
     writer.close()
     return answers
-
-
-def _memory(process: int, field: str) -> int:
-    """Megabytes, as the system has it."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return round(int(status.partition(f"{field}:")[2].split()[0]) * 1024 / 1e6)
-
-
-def _processor_seconds(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _write(row: dict[str, Any]) -> None:

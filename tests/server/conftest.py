@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.service import STARTING_SECONDS
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
-from tests.server.services import MODEL, STARTING, Live, MakeClient, MakeLive, encoded, start
+from tests.server.services import MODEL, Live, MakeClient, MakeLive, encoded, start
 
 from dpenet.server.app import create_app
 from dpenet.server.settings import Settings
@@ -26,7 +27,7 @@ def make_client() -> MakeClient:
     def make(**settings: Any) -> Iterator[TestClient]:
         app = create_app(Settings(**{"model": MODEL, "workers": 2, **settings}))
         with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
-            end = time.monotonic() + STARTING
+            end = time.monotonic() + STARTING_SECONDS
             while client.get("/readyz").status_code != 200:
                 assert time.monotonic() < end, "the model is not loaded"
                 time.sleep(0.02)

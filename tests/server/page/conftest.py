@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +10,8 @@ from typing import Any
 
 import pytest
 from tests.server.page.screens import WAITING_SECONDS, write_rainy
+from tests.server.services import MakeLive
 
-MODEL = "universal-nano"
-STARTING_SECONDS = 60
 DESKTOP = {"width": 1280, "height": 860}
 _ARGUMENTS = (
     "--no-sandbox",
@@ -28,30 +22,10 @@ _ARGUMENTS = (
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(make_live: MakeLive) -> Iterator[str]:
     """Where the page is."""
-    log = tmp_path_factory.mktemp("server") / "log"
-    command = (sys.executable, "-m", "dpenet", "serve", "--port", "0")
-    options = ("--model", MODEL, "--threads", "1")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with log.open("w") as stderr:
-        process = subprocess.Popen((*command, *options), env=environment, stderr=stderr)
-    try:
-        yield _announced(log, process)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _announced(log: Path, process: subprocess.Popen[bytes]) -> str:
-    """The address that the log of a server tells once it listens."""
-    for _ in range(10 * STARTING_SECONDS):
-        found = re.search(r"Uvicorn running on (http://[\d.:]+)", log.read_text())
-        if found:
-            return found[1]
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.1)
-    pytest.fail(f"dpenet serve did not start: {log.read_text()}")
+    with make_live(threads=1) as live:
+        yield live.address
 
 
 # Not of the whole session: while it is open an event loop runs, and other tests need their own.
