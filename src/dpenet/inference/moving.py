@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -97,6 +96,8 @@ class Hand:
 def derained(derainer: Derainer, work: Iterable[Frame], hand: Hand) -> Generator[Frame]:
     """Derain frames on threads, while the thread that iterates decodes and encodes.
 
+    It begins when what else is in hand, of other clips or pictures, leaves room for these frames.
+
     Args:
         derainer: What derains.
         work: The frames.
@@ -110,8 +111,7 @@ def derained(derainer: Derainer, work: Iterable[Frame], hand: Hand) -> Generator
         one.clean = np.ascontiguousarray(np.rot90(clean, -count))
         return one
 
-    # No waiting: what is noted makes the tiles smaller.
-    with derainer.room.take(hand.size, sys.maxsize):
+    with derainer.room.take(hand.size, derainer.working_memory // _SHARE):
         yield from in_order(derain, work, hand.workers, hand.frames)
 
 

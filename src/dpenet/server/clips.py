@@ -71,7 +71,6 @@ def derain_clip(
         RefusedError: If the clip is too large or too long, or cannot be read or written.
     """
     from dpenet.inference import clips as inference
-    from dpenet.inference.moving import Hand
     from dpenet.inference.temporal import TemporalFilter
     from dpenet.media.video import survey
 
@@ -88,17 +87,12 @@ def derain_clip(
         pixels = clip.frames * _checked(clip.width, clip.height, settings.max_frame_pixels)
         if pixels > settings.max_clip_pixels:
             raise too_many_pixels(f"{clip.frames} frames of it", pixels, settings.max_clip_pixels)
-        hand = Hand.of_clip(derainer, clip)
 
         def advance(_: int) -> None:
             check_stop()
             _check_written(folder, source)
 
-        with (
-            models.room.take(hand.size, derainer.working_memory // 4),
-            stages.time("network"),
-        ):
-            check_stop()
+        with stages.time("network"):
             inference.derain_clip(
                 derainer if strength == 1 else derainer.at_strength(strength),
                 clip,
