@@ -136,7 +136,7 @@ def _fit(recipe: Recipe, checkpoint: Path | None, report: Callable[[Status], Non
     )
     crops = TrainingSet(training, patch=data.patch, flips=data.flips, seed=recipe.seed)
     pictures = []
-    if checkpoint is None and (recipe.model.init is not None or recipe.model.revive):
+    if checkpoint is None:
         count = min(_CROPS_TO_LOOK_AT, len(training) * data.repeat)
         pictures = [crops[1, index][0] for index in range(count)]
     network = make_network(recipe.model, recipe.seed, pictures)
