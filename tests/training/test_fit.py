@@ -325,6 +325,21 @@ def test_a_training_starts_from_another_recipe_s_which_is_trained_first(
     assert everything(tmp_path / "first") == before
 
 
+def test_a_training_starts_from_the_mean_of_several_others(
+    tiny: MakeRecipe, tmp_path: Path
+) -> None:
+    recipes, trained = [], []
+    for seed in (1, 2):
+        first = tiny(output=tmp_path / f"first{seed}", steps=2, seed=seed)
+        recipes.append(tmp_path / f"first{seed}.yaml")
+        recipes[-1].write_text(yaml.safe_dump(first.model_dump(mode="json", exclude_unset=True)))
+        trained.append(first.output / "last.safetensors")
+    second = tiny(steps=2, model={"init": [*map(str, recipes)]})
+    fit(second)
+    metadata = load_weights(second.output / "last.safetensors").metadata
+    assert metadata["recipe"]["model"]["init"] == [*map(str, trained)]
+
+
 def test_a_student_learns_from_its_teacher(tiny: MakeRecipe, tmp_path: Path) -> None:
     torch.manual_seed(5)
     teacher = DPENet(6, 1, 1)

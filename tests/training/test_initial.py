@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,7 +10,7 @@ from dpenet.errors import RecipeError
 from dpenet.network import DPENet
 from dpenet.training.config import Model
 from dpenet.training.initial import make_network
-from dpenet.zoo.weights import write_weights
+from dpenet.zoo.weights import read_weights, write_weights
 
 
 def test_a_network_starts_from_other_weights(tmp_path: Path) -> None:
@@ -33,6 +34,23 @@ def test_a_network_grows_from_smaller_weights(tmp_path: Path) -> None:
     x = torch.rand(1, 3, 24, 24)
     with torch.no_grad():
         torch.testing.assert_close(grown(x).stage2, small(x).stage2, atol=1e-5, rtol=0)
+
+
+def test_a_network_starts_from_the_mean_of_several(tmp_path: Path) -> None:
+    def written(name: str, width: int) -> Path:
+        state = DPENet(width=width, n_ddrb=2, n_erpab=1).state_dict()
+        write_weights(tmp_path / name, {k: v.numpy() for k, v in state.items()}, {})
+        return tmp_path / name
+
+    paths = [written("a.safetensors", 4), written("b.safetensors", 4)]
+    started = make_network(Model(init=tuple(map(str, paths))), seed=0).state_dict()
+    a, b = (read_weights(path).state for path in paths)
+    for key, value in started.items():
+        np.testing.assert_allclose(value.numpy(), (a[key] + b[key]) / 2, atol=1e-7)
+    with pytest.raises(RecipeError, match="different sizes"):
+        make_network(Model(init=(str(paths[0]), str(written("c.safetensors", 6)))), seed=0)
+    with pytest.raises(ValueError, match="at least 1"):
+        Model(init=())
 
 
 def test_small_output_weights_start_near_the_identity() -> None:

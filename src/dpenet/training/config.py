@@ -37,9 +37,10 @@ class Model(Section):
     Attributes:
         width, n_ddrb, n_erpab: See `dpenet.network.DPENet`.
         init: A model of the zoo or a weights file to start from, or a recipe (.yaml) that is
-            trained first; random weights if None. A wider or deeper network than that is grown from
-            it (`dpenet.training.growth`), a shallower one leaves out those of its blocks that
-            matter least (`dpenet.training.pruning`).
+            trained first; of several, the mean of their weights (`dpenet.training.merging`);
+            random weights if None. A wider or deeper network than that is grown from it
+            (`dpenet.training.growth`), a shallower one leaves out those of its blocks that matter
+            least (`dpenet.training.pruning`).
         revive: Whether hidden channels of the first weights that have died get new weights
             (`dpenet.training.revival`).
         output_scale: Factor on the random weights of both output layers. The default starts as
@@ -49,9 +50,14 @@ class Model(Section):
     width: PositiveInt = 32
     n_ddrb: PositiveInt = 10
     n_erpab: PositiveInt = 3
-    init: str | None = None
+    init: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     revive: bool = False
     output_scale: NonNegativeFloat = 1.0
+
+    @property
+    def inits(self) -> tuple[str, ...]:
+        """All that the first weights come from; none if they are random."""
+        return (self.init,) if isinstance(self.init, str) else self.init or ()
 
 
 class _Crops(Section):

@@ -112,8 +112,9 @@ def _with_trained_parts(recipe: Recipe, report: Callable[[Status], None]) -> Rec
         return str(first.output / LAST_WEIGHTS)
 
     changes: dict[str, Any] = {}
-    if recipe.model.init is not None:
-        changes["model"] = recipe.model.model_copy(update={"init": weights(recipe.model.init)})
+    if (init := recipe.model.init) is not None:
+        first = weights(init) if isinstance(init, str) else tuple(map(weights, init))
+        changes["model"] = recipe.model.model_copy(update={"init": first})
     if recipe.distillation is not None:
         teacher = {"teacher": weights(recipe.distillation.teacher)}
         changes["distillation"] = recipe.distillation.model_copy(update=teacher)

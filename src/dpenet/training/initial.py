@@ -11,9 +11,10 @@ from dpenet.errors import RecipeError
 from dpenet.network import DPENet
 from dpenet.training.config import Model
 from dpenet.training.growth import grow
+from dpenet.training.merging import merge
 from dpenet.training.pruning import prune
 from dpenet.training.revival import revive
-from dpenet.zoo import load_weights
+from dpenet.zoo import Weights, load_weights
 
 _ENOUGH_TO_PRUNE = 16  # each is computed dozens of times
 
@@ -29,21 +30,22 @@ def make_network(model: Model, seed: int, pictures: Sequence[Tensor] = ()) -> DP
             the weights.
 
     Raises:
-        RecipeError: If the recipe states a narrower network than that of its initial weights.
+        RecipeError: If the recipe states a narrower network than that of its initial weights, or
+            these are of different sizes.
         ModelError: If the initial weights cannot be found or read.
     """
     size = {key: getattr(model, key) for key in ("width", "n_ddrb", "n_erpab")}
     state: dict[str, Tensor] | None = None
-    if model.init is not None:
-        initial = load_weights(model.init)
-        state = {key: torch.from_numpy(value.copy()) for key, value in initial.state.items()}
+    if model.inits:
+        initial = [load_weights(name) for name in model.inits]
+        state = merge([_tensors(weights) for weights in initial])
+        architecture = initial[0].architecture
         for key in size.keys() - model.model_fields_set:
-            size[key] = getattr(initial.architecture, key)
-        if size["width"] < initial.architecture.width:
+            size[key] = getattr(architecture, key)
+        if size["width"] < architecture.width:
             raise RecipeError(
-                f"model.width is {size['width']}, but {model.init} has "
-                f"{initial.architecture.width}: leave model.width out, or state a larger one to "
-                "grow the network"
+                f"model.width is {size['width']}, but {model.inits[0]} has {architecture.width}: "
+                "leave model.width out, or state a larger one to grow the network"
             )
         state = prune(state, pictures[:_ENOUGH_TO_PRUNE], size["n_ddrb"], size["n_erpab"])
     torch.manual_seed(seed)
@@ -57,3 +59,7 @@ def make_network(model: Model, seed: int, pictures: Sequence[Tensor] = ()) -> DP
     if model.revive and pictures:
         revive(network, pictures)
     return network
+
+
+def _tensors(weights: Weights) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(value.copy()) for key, value in weights.state.items()}
