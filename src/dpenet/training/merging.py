@@ -1,8 +1,8 @@
 """A network between several that went on from the same weights: their mean.
 
 Trainings that are short enough to stay near where they began (one of each kind of rain, say) may be
-averaged weight by weight, and the mean does what each has learnt, where one training of everything
-pays for each kind with the others (Wortsman et al., ICML 2022; Li et al., 2022).
+averaged weight by weight: the mean keeps most of what each has learnt, and is less noisy than any
+of them (Wortsman et al., ICML 2022).
 """
 
 from __future__ import annotations
