@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _GROWTH, _LEAST_WRITTEN = 2, 2_000_000
 # Others of FFmpeg's, such as playlists, open what other addresses and files they name.
 _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
-# A frame as it was and without rain.
 
 
 class _OutgrownError(Exception):
