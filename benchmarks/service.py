@@ -9,11 +9,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 from benchmarks.machine import REPOSITORY
 
@@ -55,8 +55,9 @@ class Service:
 
     def _is_ready(self) -> bool:
         try:
-            with urlopen(f"{self.address}/readyz", timeout=60):
-                return True
+            with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+                connection.request("GET", "/readyz")
+                return connection.getresponse().status == 200
         except OSError:
             return False
 
@@ -75,10 +76,6 @@ def running(log: Path | None = None, **settings: Any) -> Iterator[Service]:
     Raises:
         RuntimeError: If it ends or is not ready in time; with its log.
     """
-    if log is None:
-        with tempfile.TemporaryDirectory() as folder, running(Path(folder, "log"), **settings) as s:
-            yield s
-        return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -88,16 +85,16 @@ def running(log: Path | None = None, **settings: Any) -> Iterator[Service]:
         **{f"DPENET_SERVER_{name.upper()}": str(value) for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "dpenet", "serve", "--port", str(port)]
-    with log.open("w") as file:
+    with log.open("w") if log else tempfile.NamedTemporaryFile("w") as file:
         process = subprocess.Popen(command, env=environment, stderr=file)
-    service = Service(process, port, log)
-    try:
-        end = time.monotonic() + STARTING_SECONDS
-        while not service._is_ready():
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"dpenet serve does not start: {log.read_text()}")
-            time.sleep(0.05)
-        yield service
-    finally:
-        process.terminate()
-        process.wait(60)
+        service = Service(process, port, Path(file.name))
+        try:
+            end = time.monotonic() + STARTING_SECONDS
+            while not service._is_ready():
+                if process.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError(f"dpenet serve does not start: {service.log.read_text()}")
+                time.sleep(0.05)
+            yield service
+        finally:
+            process.terminate()
+            process.wait(60)

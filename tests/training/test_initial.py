@@ -74,7 +74,7 @@ def test_a_network_is_pruned_from_a_deeper_one_and_grown_wider(tmp_path: Path) -
     write_weights(path, {k: v.numpy() for k, v in deep.state_dict().items()}, {})
     picture = torch.rand(3, 24, 24)
     model = Model(init=str(path), width=5, n_ddrb=2)
-    started = make_network(model, 0, [picture])
+    started = make_network(model, 0, lambda: [picture])
     assert (started.width, started.n_ddrb, started.n_erpab) == (5, 2, 2)
     with torch.no_grad():
         before, after = deep(picture[None]).stage2, started(picture[None]).stage2

@@ -136,11 +136,10 @@ def _fit(recipe: Recipe, checkpoint: Path | None, report: Callable[[Status], Non
         processes=processes.count,
     )
     crops = TrainingSet(training, patch=data.patch, flips=data.flips, seed=recipe.seed)
-    pictures = []
-    if checkpoint is None:
-        count = min(_CROPS_TO_LOOK_AT, len(training) * data.repeat)
-        pictures = [crops[1, index][0] for index in range(count)]
-    network = make_network(recipe.model, recipe.seed, pictures)
+    count = 0 if checkpoint else min(_CROPS_TO_LOOK_AT, len(training) * data.repeat)
+    network = make_network(
+        recipe.model, recipe.seed, lambda: [crops[1, index][0] for index in range(count)]
+    )
     module = TrainingModule(
         recipe,
         network,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,15 +19,17 @@ from dpenet.zoo import Weights, load_weights
 _ENOUGH_TO_PRUNE = 16  # each is computed dozens of times
 
 
-def make_network(model: Model, seed: int, pictures: Sequence[Tensor] = ()) -> DPENet:
+def make_network(
+    model: Model, seed: int, make_pictures: Callable[[], Sequence[Tensor]] = tuple
+) -> DPENet:
     """The network of a recipe with its first weights.
 
     Args:
         model: What it is, and what it starts from.
         seed: Of the weights that are random.
-        pictures: Rainy ones of the training, each (3, H, W), RGB in 0..1: they tell which blocks
-            matter and which channels are dead. None are needed where a checkpoint will replace
-            the weights.
+        make_pictures: Makes rainy ones of the training, each (3, H, W), RGB in 0..1: they tell
+            which blocks matter and which channels are dead. Called if that is asked; none are
+            needed where a checkpoint will replace the weights.
 
     Raises:
         RecipeError: If the recipe states a narrower network than that of its initial weights, or
@@ -36,6 +38,7 @@ def make_network(model: Model, seed: int, pictures: Sequence[Tensor] = ()) -> DP
     """
     size = {key: getattr(model, key) for key in ("width", "n_ddrb", "n_erpab")}
     state: dict[str, Tensor] | None = None
+    pictures = make_pictures() if model.inits or model.revive else ()
     if model.inits:
         initial = [load_weights(name) for name in model.inits]
         state = merge([_tensors(weights) for weights in initial])
