@@ -89,6 +89,37 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         load_recipe(tmp_path / "none.yaml")
 
 
+def test_a_recipe_takes_what_it_does_not_state_from_the_one_that_it_extends(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL + "ema: 0.9\nloss: {l1: 5, ssim: 2}\nschedule: {name: multistep}\n")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "second.yaml").write_text(
+        "extends: ../recipe.yaml\nloss: {l1: 1}\nschedule: {name: multistep, gamma: 0.5}\n"
+    )
+    third = tmp_path / "third.yaml"
+    third.write_text("extends: b/second.yaml\nepochs: null\nsteps: 7\nema: 0.8\n")
+    recipe = load_recipe(third, ["loss.edge=3"])
+    assert (recipe.loss.ssim, recipe.loss.edge, recipe.loss.l1) == (2, 3, 1)
+    assert (recipe.epochs, recipe.steps, recipe.ema) == (None, 7, 0.8)
+    assert recipe.schedule == MultiStep(gamma=0.5)
+    assert recipe.output == Path("runs/x")
+
+
+@pytest.mark.parametrize(
+    ("extends", "message"),
+    [
+        ("recipe.yaml", "extends itself"),
+        ("other.yaml", "extends itself"),
+        ("none.yaml", r"cannot read the recipe .*none\.yaml"),
+        ("[a.yaml, b.yaml]", r"extends: name one other recipe"),
+        ("null", r"extends: name one other recipe"),
+    ],
+)
+def test_a_recipe_that_cannot_be_extended(tmp_path: Path, extends: str, message: str) -> None:
+    (tmp_path / "other.yaml").write_text("extends: recipe.yaml\n")
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(write(tmp_path, f"extends: {extends}\n{MINIMAL}"))
+
+
 def test_a_recipe_survives_its_own_json() -> None:
     recipe = Recipe.model_validate(
         {"output": "o", "data": {"photos": "p", "scale": [1, 2]}, "steps": 3}

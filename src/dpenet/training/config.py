@@ -1,6 +1,8 @@
 """Training recipes: YAML in, a checked and frozen `Recipe` out.
 
-Paths in a recipe are relative to the current folder. ``--set a.b=c`` on the command line overrides
+``extends: FILE``, beside the keys of `Recipe`, takes from another recipe whatever this one does not
+state, section by section; FILE is relative to the folder of the recipe that names it. All other
+paths in a recipe are relative to the current folder. ``--set a.b=c`` on the command line overrides
 one key; its value is read as YAML.
 """
 
@@ -262,15 +264,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         overrides: ``a.b=c`` each; later ones win.
 
     Raises:
-        RecipeError: If the file cannot be read, or a key or value is not valid. The message names
-            the file, the key and, for a misspelt key, the nearest valid one.
+        RecipeError: If the file or one that it extends cannot be read, or a key or value is not
+            valid. The message names the file, the key and, for a misspelt key, the nearest valid
+            one.
     """
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"cannot read the recipe {path}: {error}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path} is not a recipe: it should be keys and values, in YAML")
+    values = _read(path)
     for override in overrides:
         _override(values, override)
     try:
@@ -278,6 +276,33 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except ValidationError as error:
         problems = "; ".join(_describe(problem) for problem in error.errors())
         raise RecipeError(f"{path}: {problems}") from error
+
+
+def _read(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The keys of a recipe and of those that it extends, which ``extending`` asked for."""
+    if path.resolve() in extending:
+        raise RecipeError(f"{path} extends itself, by way of others: take one 'extends' out")
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path} is not a recipe: it should be keys and values, in YAML")
+    if "extends" not in values:
+        return values
+    extended = values.pop("extends")
+    if not isinstance(extended, str):
+        raise RecipeError(f"{path}: extends: name one other recipe, a file")
+    return _merged(_read(path.parent / extended, (*extending, path.resolve())), values)
+
+
+def _merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Both; where both have a key that is no section, ``over`` wins."""
+    merged = {**values, **over}
+    for key in values.keys() & over.keys():
+        if isinstance(values[key], dict) and isinstance(over[key], dict):
+            merged[key] = _merged(values[key], over[key])
+    return merged
 
 
 def _override(values: dict[str, Any], override: str) -> None:
