@@ -44,6 +44,21 @@ def test_a_new_erpab_changes_almost_nothing(small: DPENet, picture: Tensor) -> N
     assert 0 < (after.stage2 - before.stage2).abs().max() < 0.002
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "places"),
+    [(5, 10, [1, 4, 6, 8, 10]), (2, 3, [1, 3]), (3, 3, [1, 2, 3]), (1, 3, [1]), (3, 4, [1, 3, 4])],
+)
+def test_new_blocks_come_between_the_old(before: int, after: int, places: list[int]) -> None:
+    small = DPENet(4, before, before)
+    grown = _grown(small, n_ddrb=after, n_erpab=after).state_dict()
+    for kind, weight in (("ddrb", "dconv1.2.weight"), ("erpab", "outconv.0.weight")):
+        old = [small.state_dict()[f"{kind}{number + 1}.{weight}"] for number in range(before)]
+        new = [grown[f"{kind}{place}.{weight}"] for place in places]
+        assert all(map(torch.equal, new, old))
+        others = set(range(1, after + 1)) - set(places)
+        assert all(grown[f"{kind}{place}.{weight}"].abs().max() < 0.01 for place in others)
+
+
 def test_every_weight_of_a_grown_network_learns(small: DPENet, picture: Tensor) -> None:
     network = _grown(small, width=8, n_ddrb=2, n_erpab=2)
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)

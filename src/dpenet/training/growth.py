@@ -2,11 +2,14 @@
 
 A small network learns several times more pictures in an hour than a large one. After Net2Net (Chen
 et al., ICLR 2016), whose new channels are copies of old ones; ours are fresh, so that no symmetry
-has to be broken, and nothing old listens to them yet.
+has to be broken, and nothing old listens to them yet. New blocks come between the old ones: what
+leaves a trained network's last block is its answer, which four channels can hold, and blocks behind
+it, having nothing else to look at, never learn.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -30,6 +33,8 @@ def grow(network: DPENet, small: Mapping[str, Tensor]) -> None:
         small: State dict of a DPENet that is nowhere wider or deeper.
     """
     large = network.state_dict()
+    for kind, depth in (("ddrb", network.n_ddrb), ("erpab", network.n_erpab)):
+        small = _spread(small, kind, depth)
     with torch.no_grad():
         for key, weight in large.items():
             if key in small:
@@ -39,6 +44,23 @@ def grow(network: DPENet, small: Mapping[str, Tensor]) -> None:
             elif re.fullmatch(r"erpab\d+\.outconv\.0\.(weight|bias)", key):
                 weight.mul_(NEW_ERPAB_SCALE)
     network.load_state_dict(large)
+
+
+def _spread(state: Mapping[str, Tensor], kind: str, depth: int) -> dict[str, Tensor]:
+    """A state dict whose blocks are at even distances among ``depth``, from the first to the last.
+
+    Where they cannot be even, more new blocks come early, where features are far from the answer.
+    """
+    count = len({key.partition(".")[0] for key in state if key.startswith(kind)})
+
+    def moved(key: str) -> str:
+        found = re.fullmatch(rf"{kind}(\d+)(\..+)", key)
+        if found is None or count == 1:
+            return key
+        place = 1 + math.ceil((int(found[1]) - 1) * (depth - 1) / (count - 1))
+        return f"{kind}{place}{found[2]}"
+
+    return {moved(key): weight for key, weight in state.items()}
 
 
 def _joins_branches(key: str) -> bool:
