@@ -31,7 +31,7 @@ from dpenet.inference.benchmark import noise
 from dpenet.inference.core import openvino_core
 from dpenet.inference.pixels import to_network
 from dpenet.inference.roofline import bandwidth, peak_gflops
-from dpenet.network import DPENet
+from dpenet.inference.torch_engine import network_of
 from dpenet.zoo import Weights, load_weights
 from dpenet.zoo.int8 import Int8, find_int8
 
@@ -100,9 +100,7 @@ def main() -> None:
 
 def eager(weights: Weights, x: np.ndarray[Any, Any]) -> Callable[[], Mapping[str, float]]:
     """The released script's network; each run gives milliseconds by kind of operation."""
-    shape = weights.architecture
-    network = DPENet(shape.width, shape.n_ddrb, shape.n_erpab).eval()
-    network.load_state_dict({key: torch.tensor(value) for key, value in weights.state.items()})
+    network = network_of(weights)
     rainy = torch.from_numpy(x)
 
     class Clock(TorchFunctionMode):

@@ -29,6 +29,7 @@ from dpenet.zoo import Weights, load_weights
 from dpenet.zoo.int8 import Int8
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "quantization.json"
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.jpg"))
 SCHEMA = 1
 SIDE = 160
 
@@ -49,19 +50,20 @@ def main() -> None:
         "commit": commit(),
         "cpu": cpu(),
         "libraries": libraries("numpy", "openvino"),
-        "pictures": [path.name for path in _examples()],
+        "pictures": [path.name for path in EXAMPLES],
         "rows": rows,
     }
     with atomic_path(RESULTS) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _examples() -> list[Path]:
-    return sorted((REPOSITORY / "examples").glob("*.jpg"))
+def examples() -> list[NDArray[np.float32]]:
+    """Squares of the example pictures, each (1, 3, H, W), RGB in 0..1."""
+    return [to_network(_centre(read_rgb(path))) for path in EXAMPLES]
 
 
 def _measure(weights: Weights) -> list[tuple[str, int, float | None]]:
-    pictures = [to_network(_centre(read_rgb(path))) for path in _examples()]
+    pictures = examples()
     full = results(weights, None, pictures)
     rows = []
     for part, form in _parts(weights).items():

@@ -196,13 +196,11 @@ def _open_torch(variant: Variant, layout: str, threads: int | None) -> Run:
     """As the released script does: a tensor of floats, the whole picture, clamp, 8 bits."""
     import torch  # not above: it would count as memory of ours
 
-    from dpenet.network import DPENet
+    from dpenet.inference.torch_engine import network_of
 
     torch.set_num_threads(threads or torch.get_num_threads())
-    weights = load_weights(variant.model)
-    shape, order = weights.architecture, getattr(torch, layout)
-    network = DPENet(shape.width, shape.n_ddrb, shape.n_erpab).eval()
-    network.load_state_dict({key: torch.tensor(value) for key, value in weights.state.items()})
+    order = getattr(torch, layout)
+    network = network_of(load_weights(variant.model))
     network.to(memory_format=order)  # type: ignore[call-overload]
     bf16 = variant.precision == "bf16"
 

@@ -200,6 +200,28 @@ def quantization_table() -> str:
     return "\n\n".join(parts)
 
 
+def blocks_table() -> str:
+    """What each block of each network is worth, and what it gets to look at."""
+    path = RESULTS / "blocks.json"
+    if not path.exists():
+        return NOT_YET
+    rows = json.loads(path.read_text())["rows"]
+    found = {(row["model"], row["block"]): row for row in rows}
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    lines = [["PSNR without it; channels in", *(f"`{model}`" for model in models)]]
+    lines.append(["---", *["---:"] * len(models)])
+    for kind in ("ddrb", "erpab"):
+        names = {row["block"] for row in rows if row["block"].startswith(kind)}
+        for name in sorted(names, key=lambda name: int(name.removeprefix(kind))):
+            of_models = [found.get((model, name)) for model in models]
+            cells = [
+                f"{_decibels(row['psnr_without'])}; {row['rank']:.1f}" if row else ""
+                for row in of_models
+            ]
+            lines.append([f"`{name}`", *cells])
+    return _table(lines)
+
+
 def _decibels(value: float | None) -> str:
     return "equal" if value is None else f"{value:.2f} dB"
 
@@ -232,6 +254,7 @@ def _table(lines: list[list[str]]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "balance": balance_sentence,
+    "blocks": blocks_table,
     "claims": claims_table,
     "comparison": comparison_table,
     "dilation": dilation_sentence,

@@ -71,8 +71,7 @@ class TorchEngine:
                 f"device {device} has no {self.precision} arithmetic; use precision fp16 or fp32"
             )
         self._stage = options.stage
-        network = DPENet(**asdict(weights.architecture))
-        network.load_state_dict({key: torch.tensor(value) for key, value in weights.state.items()})
+        network = network_of(weights)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network = network.to(self._device)
         self._lock = threading.Lock()
@@ -132,6 +131,13 @@ class TorchEngine:
             torch.cuda.empty_cache()
         elif self._device.type == "mps":
             torch.mps.empty_cache()
+
+
+def network_of(weights: Weights) -> DPENet:
+    """The network with these weights, on the processor, ready to be run."""
+    network = DPENet(**asdict(weights.architecture)).eval()
+    network.load_state_dict({key: torch.tensor(value) for key, value in weights.state.items()})
+    return network
 
 
 def is_there(device: str) -> bool:
