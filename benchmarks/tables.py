@@ -207,7 +207,7 @@ def blocks_table() -> str:
         return NOT_YET
     rows = json.loads(path.read_text())["rows"]
     found = {(row["model"], row["block"]): row for row in rows}
-    models = list(dict.fromkeys(row["model"] for row in rows))
+    models = [model for model in list_models() if any(row["model"] == model for row in rows)]
     lines = [["PSNR without it; channels in", *(f"`{model}`" for model in models)]]
     lines.append(["---", *["---:"] * len(models)])
     for kind in ("ddrb", "erpab"):

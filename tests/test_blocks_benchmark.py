@@ -39,13 +39,13 @@ def test_each_model_has_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     assert tables.blocks_table() == NOT_YET
     rows = [
-        {"model": "a", "block": "ddrb2", "psnr_without": None, "rank": 2.04},
-        {"model": "a", "block": "ddrb10", "psnr_without": 30.126, "rank": 3.0},
-        {"model": "b", "block": "ddrb2", "psnr_without": 20.0, "rank": 5.55},
+        {"model": "rain100h", "block": "ddrb2", "psnr_without": 20.0, "rank": 5.55},
+        {"model": "universal", "block": "ddrb2", "psnr_without": None, "rank": 2.04},
+        {"model": "universal", "block": "ddrb10", "psnr_without": 30.126, "rank": 3.0},
     ]
     (tmp_path / "blocks.json").write_text(json.dumps({"rows": rows}))
     assert tables.blocks_table().splitlines() == [
-        "| PSNR without it; channels in | `a` | `b` |",
+        "| PSNR without it; channels in | `universal` | `rain100h` |",
         "| --- | ---: | ---: |",
         "| `ddrb2` | equal; 2.0 | 20.00 dB; 5.5 |",
         "| `ddrb10` | 30.13 dB; 3.0 |  |",

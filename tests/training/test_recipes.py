@@ -84,6 +84,7 @@ LAYS_OUT: dict[str, Callable[[Path, int], None]] = {
     "folders": two_folders,
     "growth-1": photos,
     "growth-2": photos,
+    "growth-3": photos,
     "universal": photos,
     "universal-base": photos,
     "universal-in-heavy-rain": photos,

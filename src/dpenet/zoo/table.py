@@ -147,8 +147,7 @@ _CARDS = (
         "universal-light",
         "LightDPENet: half of the default's cost",
         Architecture(n_ddrb=5),
-        "At present it keeps scenes better than universal, and takes less of heavy rain away "
-        "(recipes/universal-light.yaml).",
+        "At present it gives nearly the same as universal (recipes/universal-light.yaml).",
     ),
     _own(
         "universal-nano",
