@@ -3,8 +3,8 @@
 A small network learns several times more pictures in an hour than a large one. After Net2Net (Chen
 et al., ICLR 2016), whose new channels are copies of old ones; ours are fresh, so that no symmetry
 has to be broken, and nothing old listens to them yet. New blocks come between the old ones: what
-leaves a trained network's last block is its answer, which four channels can hold, and blocks behind
-it, having nothing else to look at, never learn.
+leaves a trained network's last block is its answer, which a channel or two can hold, and blocks
+behind it, having nothing else to look at, never learn.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dpenet.network import DPENet
+from dpenet.training.pruning import count_blocks
 
 NEW_ERPAB_SCALE = 0.01
 """What a new ERPAB adds, relative to fresh weights: at 0 its ReLU would let no gradient through."""
@@ -51,7 +52,7 @@ def _spread(state: Mapping[str, Tensor], kind: str, depth: int) -> dict[str, Ten
 
     Where they cannot be even, more new blocks come early, where features are far from the answer.
     """
-    count = len({key.partition(".")[0] for key in state if key.startswith(kind)})
+    count = count_blocks(state, kind)
 
     def moved(key: str) -> str:
         found = re.fullmatch(rf"{kind}(\d+)(\..+)", key)

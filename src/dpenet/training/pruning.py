@@ -32,17 +32,18 @@ def prune(
     """
     state = dict(deep)
     wanted_blocks = {"ddrb": n_ddrb, "erpab": n_erpab}
-    if all(_blocks(state, kind) <= wanted for kind, wanted in wanted_blocks.items()):
+    if all(count_blocks(state, kind) <= wanted for kind, wanted in wanted_blocks.items()):
         return state
     truth = _results(state, pictures)
     for kind, wanted in wanted_blocks.items():
-        while (count := _blocks(state, kind)) > wanted:
+        while (count := count_blocks(state, kind)) > wanted:
             shorter = [_without(state, kind, number) for number in range(1, count + 1)]
             state = min(shorter, key=lambda s: _error(_results(s, pictures), truth))
     return state
 
 
-def _blocks(state: Mapping[str, Tensor], kind: str) -> int:
+def count_blocks(state: Mapping[str, Tensor], kind: str) -> int:
+    """How many ``ddrb`` or ``erpab`` the network of a state dict has."""
     return len({key.partition(".")[0] for key in state if key.startswith(kind)})
 
 
@@ -61,7 +62,7 @@ def _without(state: Mapping[str, Tensor], kind: str, number: int) -> dict[str, T
 
 def _results(state: Mapping[str, Tensor], pictures: Sequence[Tensor]) -> list[Tensor]:
     width = state["inconv1.0.weight"].shape[0]
-    network = DPENet(width, _blocks(state, "ddrb"), _blocks(state, "erpab"))
+    network = DPENet(width, count_blocks(state, "ddrb"), count_blocks(state, "erpab"))
     network.load_state_dict(dict(state))
     with torch.no_grad():
         return [network(picture[None]).stage2.clamp(0, 1) for picture in pictures]
